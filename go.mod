@@ -1,6 +1,6 @@
 module litefs
 
-go 1.26.0
+go 1.26.7
 
 // The reference LTX tool: tests build it to verify what the ltx package writes.
 tool github.com/superfly/ltx/cmd/ltx
