@@ -1,0 +1,53 @@
+# Every target is what CI runs; CI runs nothing that is not a target.
+GO       ?= go
+FUZZTIME ?= 10s
+TESTARGS ?=
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+.PHONY: setup
+setup: ## install what building and testing needs (Debian, root)
+	@scripts/setup.sh
+
+.PHONY: build
+build: ## build bin/litefs
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/litefs ./cmd/litefs
+
+.PHONY: test
+test: setup ## run every test with the race detector, print coverage
+	@scripts/consul.sh >/dev/null
+	$(GO) test -race -shuffle=on -timeout=20m -coverpkg=./... -coverprofile=coverage.out $(TESTARGS) ./...
+	@scripts/coverage.sh coverage.out
+
+.PHONY: fmt
+fmt: ## rewrite the sources in house format
+	$(LINT) fmt ./...
+
+.PHONY: fmt-check
+fmt-check: ## formatting and go.mod are as the tools write them
+	$(GO) mod tidy -diff
+	$(LINT) fmt --diff ./...
+
+.PHONY: vet
+vet: ## go vet
+	$(GO) vet ./...
+
+.PHONY: lint
+lint: ## golangci-lint with the rules in .golangci.yml
+	$(LINT) run ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each
+	@scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: setup ## benchmarks of the packages
+	$(GO) test -run '^$$' -bench . -benchmem $(TESTARGS) ./...
+
+.PHONY: ci
+ci: setup fmt-check vet lint build test fuzz ## all that must pass before a change lands
