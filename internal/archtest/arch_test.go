@@ -19,14 +19,16 @@ const module = "litefs"
 // Imports point downwards only: cmd, then configs and the adapters, then the
 // root package, then ltx and internal.
 var allowed = map[string][]string{
-	"cmd/litefs":          {"*"},
-	"configs":             {".", "stream", "vfs", "leaser/static", "leaser/consul", "leaser/redis"},
-	".":                   {"ltx", "internal/sqlite", "internal/filelock"},
-	"ltx":                 {},
-	"internal/sqlite":     {},
-	"internal/filelock":   {},
-	"internal/servertest": {},
-	"internal/archtest":   {},
+	"cmd/litefs":           {"*"},
+	"configs":              {},
+	".":                    {"ltx", "internal/sqlite", "internal/filelock", "internal/fsx"},
+	"ltx":                  {},
+	"internal/sqlite":      {},
+	"internal/filelock":    {},
+	"internal/fsx":         {},
+	"internal/fsx/faultfs": {"internal/fsx"},
+	"internal/servertest":  {},
+	"internal/archtest":    {},
 }
 
 // fenced says which packages may import a heavy or viral dependency. Everything
