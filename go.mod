@@ -6,12 +6,10 @@ go 1.26.7
 tool github.com/superfly/ltx/cmd/ltx
 
 require (
-	github.com/cespare/xxhash/v2 v2.3.0
-	github.com/hanwen/go-fuse/v2 v2.12.1
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/hashicorp/consul/api v1.34.5
 	github.com/mattn/go-sqlite3 v1.14.53
 	github.com/pierrec/lz4/v4 v4.1.33
-	github.com/prometheus/client_golang v1.25.0
 	// go-redis moved here from github.com/go-redis/redis/v9 at its 9.0.0 release.
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/spf13/cobra v1.10.2
