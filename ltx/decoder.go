@@ -16,9 +16,9 @@ const readSize = 32 << 10
 //
 // Every rule of the package comment is checked. What concerns the whole file is
 // known only when Close has returned nil; until then, pages that were read must
-// not be relied on. The file ends where the reader ends. After an error every
-// call returns that error. A Decoder must not be used by two goroutines at a
-// time.
+// not be relied on. The file ends where the reader ends. After an error of the
+// file or of the reader every call returns that error. A Decoder must not be
+// used by two goroutines at a time.
 type Decoder struct {
 	src   io.Reader
 	r     *bufio.Reader // of src, from the end of the header

@@ -148,6 +148,7 @@ func TestDecoderDefects(t *testing.T) {
 func TestDecoderFileDefects(t *testing.T) {
 	good := changeFile().bytes()
 	last := len(good) - 1
+	cutBlock := func(length byte) []byte { return append(bytes.Clone(good[:108]), 2, length) }
 	for _, tt := range []struct {
 		name string
 		b    []byte
@@ -157,6 +158,8 @@ func TestDecoderFileDefects(t *testing.T) {
 	}{
 		{"empty", nil, io.ErrUnexpectedEOF, "header", 0},
 		{"magic", append([]byte("LTX2"), good[4:]...), ErrInvalidHeader, "header", 0},
+		{"longest block, cut", cutBlock(512 + 2 + 16 - 512), io.ErrUnexpectedEOF, "page", 100},
+		{"longer block, cut", cutBlock(512 + 2 + 17 - 512), ErrInvalidPage, "page", 100},
 		{"trailing byte", append(bytes.Clone(good), 0), ErrTrailingData, "file", int64(len(good))},
 		{"two files", append(bytes.Clone(good), good...), ErrTrailingData, "file", int64(len(good))},
 		{"file checksum", append(bytes.Clone(good[:last]), good[last]^1), ErrChecksumMismatch, "file", 0},
@@ -249,6 +252,9 @@ func TestDecoderLZ4Frames(t *testing.T) {
 				t.Error(d)
 			}
 			checkIndex(t, b, want)
+			if got, err = compact(t, [][]byte{b}, nil); err != nil || diff(got, want) != "" {
+				t.Errorf("compacted: %v %s", err, diff(got, want))
+			}
 			if err := ref.NewDecoder(bytes.NewReader(b)).Verify(); err != nil {
 				t.Errorf("reference decoder: %v", err)
 			}

@@ -101,6 +101,8 @@ func TestReadPageRejects(t *testing.T) {
 	frame := lz4Frame(t, 2, fill(512, 2))
 	mixed := changeFile()
 	mixed.frames[0] = frame
+	padded := changeFile()
+	padded.frames[0].stored = append(padded.frames[0].stored, 1, 2, 3) // 518 bytes
 	for _, tt := range []struct {
 		name string
 		b    []byte
@@ -113,6 +115,7 @@ func TestReadPageRejects(t *testing.T) {
 		{"block where an LZ4 frame is", mixed.bytes(), 105, 1},
 		{"longer block", good, 109, 4},
 		{"shorter block", good, 109, 3},
+		{"right block in a longer frame", padded.bytes(), 109, 515 ^ 518},
 		{"much longer block", good, 106, 0xff},
 		{"shorter page", good, 112, 2},
 		{"LZ4 frame content", mixed.bytes(), 100 + 6 + 12, 1},
