@@ -26,8 +26,8 @@ const (
 const tornReads = 16
 
 // CheckpointInfo is the part of the wal-index by which checkpointers and
-// readers keep out of each other's way (walformat section 2.1.4; wal.c
-// WalCkptInfo).
+// readers keep out of each other's way (walformat sections 2.1.2 and 2.1.3;
+// wal.c WalCkptInfo).
 type CheckpointInfo struct {
 	// Backfill is the number of frames, from the first on, that the database
 	// file has.

@@ -90,6 +90,27 @@
 // then at 16 KiB a hash table of 8192 slots of 2 bytes that leads from a page
 // number to entries of the same block.
 //
+// # Order of calls
+//
+// To follow a WAL that others write, without a lock: [WALIndex.Header], again
+// if it is torn; [ReadWALHeader], which must have the same salts; if the cursor
+// is still there ([WALCursor.Holds]) a [WALScanner] from it, else from
+// [WALHeader.Start], up to MaxFrame.
+//
+// To append a transaction, under WALWriteLock: [WALIndex.Header] and its
+// cursor, or [WriteWALHeader] if there is none; for each page
+// [WALWriter.WriteFrame] and [WALIndexWriter.Append]; [WALWriter.Flush] and, if
+// the transaction is to be durable, a sync; then [WALIndexWriter.Publish] with
+// [WALIndexHeader.Commit].
+//
+// To checkpoint, under WALCkptLock: [WALIndex.Header] and
+// [WALIndex.CheckpointInfo]; each read mark below MaxFrame either has its lock
+// free, and is set to MaxFrame (mark 1) or [ReadMarkNotUsed] under it, or
+// lowers the last safe frame to itself; WALReadLock0 exclusively; the header
+// again, which must have the same salts; [WALIndex.SetBackfillAttempted]; a
+// sync of the WAL; [WALIndex.LatestFrames], the pages, a sync of the database;
+// [WALIndex.SetBackfill]. (wal.c walCheckpoint)
+//
 // # Invariants
 //
 //   - Every integer read from a file is bounded before it sizes an allocation

@@ -122,7 +122,7 @@ func (h DatabaseHeader) AutoVacuum() bool { return h.LargestRootPage != 0 }
 // PageCount returns the size of the database in pages: the stated page count
 // if it is valid, else what a file of fileSize bytes holds. A page that the
 // file holds in part counts, as in pager.c pagerPagecount. (fileformat2
-// section 1.3.8)
+// section 1.3.7)
 func (h DatabaseHeader) PageCount(fileSize int64) uint32 {
 	if h.StatedPageCount != 0 && h.ChangeCounter == h.VersionValidFor {
 		return h.StatedPageCount
@@ -138,14 +138,14 @@ func SetFormatVersion(page1 []byte, v FormatVersion) {
 }
 
 // SetPageCount states the page count in page1, which must hold at least a
-// whole header. (fileformat2 section 1.3.8)
+// whole header. (fileformat2 section 1.3.7)
 func SetPageCount(page1 []byte, n uint32) {
 	binary.BigEndian.PutUint32(page1[DatabaseSizeOffset:], n)
 }
 
 // SetChangeCounter sets the change counter in page1, which must hold at least
 // a whole header, and declares the stated page count valid for it.
-// (fileformat2 section 1.3.7; pager.c pager_write_changecounter)
+// (fileformat2 sections 1.3.6 and 1.3.16; pager.c pager_write_changecounter)
 func SetChangeCounter(page1 []byte, n uint32) {
 	binary.BigEndian.PutUint32(page1[24:], n)
 	binary.BigEndian.PutUint32(page1[92:], n)

@@ -227,3 +227,27 @@ func TestSuperJournal(t *testing.T) {
 		}
 	}
 }
+
+func TestSuperJournalErrors(t *testing.T) {
+	b := AppendSuperJournal(nil, 512, "/d/db-mjABCDEF901")
+	size := int64(len(b))
+	// The trailer is read first, and then the name in front of it.
+	for _, r := range []io.ReaderAt{failingReader{bytes.NewReader(b), 1}, failingRange{bytes.NewReader(b), 4}} {
+		if _, err := ReadSuperJournal(r, size); !errors.Is(err, errDisk) {
+			t.Errorf("error %v, want %v", err, errDisk)
+		}
+	}
+}
+
+// failingRange fails reads that start at one offset.
+type failingRange struct {
+	io.ReaderAt
+	at int64
+}
+
+func (r failingRange) ReadAt(b []byte, off int64) (int, error) {
+	if off == r.at {
+		return 0, errDisk
+	}
+	return r.ReaderAt.ReadAt(b, off)
+}

@@ -9,7 +9,7 @@ const (
 	SharedSize   = 510 // bytes from SharedFirst on
 )
 
-// Lock bytes in the wal-index file (walformat section 2.1.4; the dead man
+// Lock bytes in the wal-index file (walformat section 2.1.3; the dead man
 // switch is UNIX_SHM_DMS of os_unix.c). Whoever has the wal-index open holds
 // WALDMSLock shared; who finds it free holds it exclusively while it truncates
 // the file, since nobody is left who would vouch for the content.

@@ -255,6 +255,21 @@ func TestWALScannerStops(t *testing.T) {
 	}
 }
 
+// A WAL cut at any byte gives a prefix of its frames.
+func TestWALScannerTruncated(t *testing.T) {
+	h := WALHeader{PageSize: 512, Salt: Salt{5, 6}}
+	f := makeWAL(t, h, 0, 2, 0, 4)
+	for n := WALHeaderSize; n <= len(f.b); n++ {
+		s := NewWALScanner(&memFile{f.b[:n]}, h.Start(), 1000)
+		for s.Next() {
+		}
+		frames := WALFrames(int64(n), 512)
+		if _, pages := s.Commit(); s.Cursor().Frame != frames || pages != frames/2*2 || s.Stop() != StopShort {
+			t.Fatalf("%d bytes: %d frames, %d pages committed, stop %v", n, s.Cursor().Frame, pages, s.Stop())
+		}
+	}
+}
+
 func TestWALScannerErrors(t *testing.T) {
 	h := WALHeader{PageSize: 65536}
 	f := makeWAL(t, h, 1, 2, 3, 4, 5, 6, 7, 8)

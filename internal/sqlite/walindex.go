@@ -38,7 +38,7 @@ type SharedMemory interface {
 }
 
 // WALIndexHeader is the wal-index header: what writers publish (walformat
-// section 2.1.1 to 2.1.3; wal.c WalIndexHdr). Readers take any difference from
+// section 2.1; wal.c WalIndexHdr). Readers take any difference from
 // the header they know as a change of the database.
 type WALIndexHeader struct {
 	Change        uint32 // advanced by every transaction; 0 after a rebuild

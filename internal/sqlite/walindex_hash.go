@@ -44,7 +44,7 @@ func indexPgnoStart(region int64) int {
 }
 
 // indexHash returns the slot where the search for a page number starts.
-// (walformat section 2.2.2; wal.c walHash)
+// (walformat section 2.2; wal.c walHash)
 func indexHash(pgno uint32) uint32 { return pgno * 383 % indexSlots }
 
 // PageFrame says which frame holds a page.
@@ -88,8 +88,8 @@ func (x *WALIndex) FindFrame(pgno, minFrame, maxFrame uint32) (uint32, error) {
 //
 // A checkpoint calls it with one more than the backfill and the last frame
 // that is safe for all readers, and skips pages past the page count of the
-// header. The memory in use is at most 16 bytes for each page returned, or for
-// the frames of a few regions if that is more; who wants less may divide the
+// header. The memory in use is about 16 bytes for each page returned, or for
+// each frame of a few regions if that is more; who wants less may divide the
 // range, and so copy some pages more than once.
 func (x *WALIndex) LatestFrames(first, last uint32) ([]PageFrame, error) {
 	var pages []PageFrame

@@ -34,6 +34,7 @@ func (w *WALIndexWriter) Rebuild(wal io.ReaderAt, size int64, locked ...int) (WA
 		err = w.index.WriteHeader(h)
 	}
 	if err != nil {
+		w.Forget()
 		return WALIndexHeader{}, fmt.Errorf("rebuild wal-index: %w", err)
 	}
 	return h, nil
@@ -82,8 +83,9 @@ func (x *WALIndex) resetCheckpointInfo(maxFrame uint32, locked []int) error {
 
 // Restart makes the next writer begin at frame 1 again, and returns the header
 // it published: h with no frames and new salts, the second of them random.
-// The WAL file is left to that writer, who gives its header the new salts and
-// the next sequence number ([WALHeader.Next]). (wal.c walRestartHdr)
+// The WAL file is left to that writer, who gives it a header with these salts
+// and the next sequence number, as [WALHeader.Next] does with the same random
+// number. (wal.c walRestartHdr)
 //
 // The caller knows that all of the WAL has been backfilled, and holds
 // WALWriteLock, WALCkptLock and the locks of read marks 1 to 4 exclusively.

@@ -21,7 +21,7 @@ func WriteWALHeader(w io.WriterAt, h WALHeader) error {
 
 // WALWriter appends frames to a WAL. It writes nothing to the wal-index: the
 // frames become visible when a [WALIndexWriter] publishes them. The caller
-// holds WALWriteLock. (fileformat2 section 4.3; wal.c walFrames)
+// holds WALWriteLock. (fileformat2 section 4.1; wal.c walFrames)
 //
 // The pages of a transaction come each once, in any order, with the page count
 // on the last. Nothing has to be undone if a transaction is given up: its
