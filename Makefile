@@ -1,6 +1,7 @@
 # Every target is what CI runs; CI runs nothing that is not a target.
 GO       ?= go
 FUZZTIME ?= 10s
+ROUNDS   ?= 250
 TESTARGS ?=
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -46,8 +47,20 @@ fuzz: ## every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: setup ## benchmarks of the packages
+bench: ## benchmarks of the packages, and SQLite on a mount against a plain directory
+	@scripts/setup.sh libsqlite3-dev
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTARGS) ./...
+	@bench/mount.sh
+
+.PHONY: torture
+torture: setup ## the long runs: every mount test in every combination, ROUNDS kills of each kind
+	LITEFS_TEST_LONG=1 $(GO) test -count=1 -timeout=60m ./internal/sqlitetest
+	LITEFS_TEST_LONG=1 $(GO) test -count=1 -timeout=60m -v -run 'Kill|Stuck' ./internal/crashtest -rounds=$(ROUNDS)
+
+.PHONY: conformance
+conformance: build ## SQLite's own tests on a mount; FULL=1, TOOLS=1, PASSTHROUGH=on|off|both
+	@scripts/setup.sh dpkg-dev gcc make python3 tcl tcl-dev util-linux xz-utils zlib1g-dev
+	@conformance/run.sh $(TESTARGS)
 
 .PHONY: ci
 ci: setup fmt-check vet lint build test fuzz ## all that must pass before a change lands

@@ -52,7 +52,7 @@ func TestTranslateArgs(t *testing.T) {
 
 // TestLegacyCommandLine sees that the program translates what it is called with.
 func TestLegacyCommandLine(t *testing.T) {
-	want := "litefs: unknown command \"mount\" for \"litefs\"\nRun \"litefs help\" for usage.\n"
-	litefs(t, "-config", "litefs.yml").check(t, exitUsage, "", want)
-	litefs(t, "mount").check(t, exitUsage, "", want)
+	want := "config: read configuration file: open litefs.yml: no such file or directory\n"
+	runLitefs(t, "-config", "litefs.yml").check(t, exitUsage, "", want)
+	runLitefs(t, "mount", "--config", "litefs.yml").check(t, exitUsage, "", want)
 }

@@ -31,7 +31,7 @@ func TestConfigShow(t *testing.T) {
 }
 
 func TestConfigShowJSON(t *testing.T) {
-	r := litefs(t, "config", "show", "--json", "--fuse-dir=/db", "--lease-promote")
+	r := runLitefs(t, "config", "show", "--json", "--fuse-dir=/db", "--lease-promote")
 	var got struct {
 		FUSE  struct{ Dir string }
 		Lease struct{ Promote bool }
@@ -84,7 +84,7 @@ func TestConfigValidate(t *testing.T) {
 }
 
 func TestConfigExample(t *testing.T) {
-	r := litefs(t, "config", "example")
+	r := runLitefs(t, "config", "example")
 	if r != (result{out: configs.Example()}) {
 		t.Errorf("got %+v", r)
 	}

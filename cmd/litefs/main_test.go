@@ -57,8 +57,8 @@ func runIn(t *testing.T, dir string, env []string, args ...string) result {
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// litefs runs the program in an empty directory.
-func litefs(t *testing.T, args ...string) result {
+// runLitefs runs the program in an empty directory.
+func runLitefs(t *testing.T, args ...string) result {
 	t.Helper()
 	return runIn(t, t.TempDir(), nil, args...)
 }

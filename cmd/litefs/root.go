@@ -49,7 +49,7 @@ func (e *configError) Unwrap() error { return e.err }
 // run executes the command line args, without the program's name, and returns
 // the exit code.
 func run(ctx context.Context, args []string, std streams) int {
-	root := newRootCommand(std)
+	root := newRootCommand(std) //nolint:contextcheck // cobra hands ctx to the command that runs
 	root.SetArgs(translateArgs(args))
 	return report(std.err, root.ExecuteContext(ctx))
 }
@@ -58,9 +58,13 @@ func run(ctx context.Context, args []string, std streams) int {
 func report(w io.Writer, err error) int {
 	var usage *usageError
 	var config *configError
+	var child *exitCodeError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &child):
+		_, _ = fmt.Fprintf(w, "litefs: %v\n", err)
+		return child.code
 	case errors.As(err, &usage):
 		_, _ = fmt.Fprintf(w, "litefs: %v\nRun \"%s\" for usage.\n", err,
 			strings.Replace(usage.command, "litefs", "litefs help", 1))
@@ -97,7 +101,7 @@ which applications open them as usual.`,
 		"configuration file (default: the first of ./litefs.yml, $HOME/litefs.yml, /etc/litefs.yml)")
 	root.PersistentFlags().BoolVar(&load.noExpandEnv, "no-expand-env", false,
 		"do not expand variables in the configuration file")
-	root.AddCommand(newConfigCommand(std, &load), newVersionCommand(std))
+	root.AddCommand(newMountCommand(std, &load), newConfigCommand(std, &load), newVersionCommand(std))
 	root.SetHelpCommand(newHelpCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -14,7 +14,8 @@ func TestUsageErrors(t *testing.T) {
 		{"help frobnicate", `litefs: unknown command "frobnicate"` + "\n" + hint},
 		{"help version x", `litefs: unknown command "version x"` + "\n" + hint},
 		{"--frobnicate", "litefs: unknown flag: --frobnicate\n" + hint},
-		{"--config", "litefs: flag needs an argument: --config\n" + hint},
+		{"--config", "litefs: flag needs an argument: --config\nRun \"litefs help mount\" for usage.\n"},
+		{"mount x", `litefs: unexpected argument "x"; a command to run goes after "--"` + "\nRun \"litefs help mount\" for usage.\n"},
 		{"config sho", `litefs: unknown command "sho" for "litefs config", did you mean "show"?` + "\nRun \"litefs help config\" for usage.\n"},
 		{"config show x", `litefs: unknown command "x" for "litefs config show"` + "\nRun \"litefs help config show\" for usage.\n"},
 		{"config show --leese-type x", "litefs: unknown flag: --leese-type\nRun \"litefs help config show\" for usage.\n"},
@@ -25,25 +26,25 @@ func TestUsageErrors(t *testing.T) {
 		{"completion bash x", `litefs: unknown command "x" for "litefs completion bash"` + "\nRun \"litefs help completion bash\" for usage.\n"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
-			litefs(t, strings.Fields(tt.args)...).check(t, exitUsage, "", tt.want)
+			runLitefs(t, strings.Fields(tt.args)...).check(t, exitUsage, "", tt.want)
 		})
 	}
 }
 
 func TestHelp(t *testing.T) {
 	for _, args := range []string{"", "help", "--help", "-h"} {
-		litefs(t, strings.Fields(args)...).check(t, exitOK, "Available Commands:", "")
+		runLitefs(t, strings.Fields(args)...).check(t, exitOK, "Available Commands:", "")
 	}
 	for _, command := range []string{
 		"", "config", "config show", "config validate", "config example", "version", "help",
 		"completion", "completion bash", "completion zsh", "completion fish", "completion powershell",
 	} {
-		r := litefs(t, append(strings.Fields(command), "--help")...)
+		r := runLitefs(t, append(strings.Fields(command), "--help")...)
 		r.check(t, exitOK, "\n"+exitCodesHelp+"\n", "")
 		if !strings.Contains(r.out, "\nExamples:\n  litefs ") {
 			t.Errorf("help of %q has no example:\n%s", command, r.out)
 		}
-		if again := litefs(t, append([]string{"help"}, strings.Fields(command)...)...); again.out != r.out {
+		if again := runLitefs(t, append([]string{"help"}, strings.Fields(command)...)...); again.out != r.out {
 			t.Errorf("help of %q depends on how it is asked for:\n%s\n%s", command, again.out, r.out)
 		}
 	}
@@ -56,15 +57,15 @@ func TestCompletion(t *testing.T) {
 		"fish":       "complete -c litefs",
 		"powershell": "Register-ArgumentCompleter",
 	} {
-		litefs(t, "completion", shell).check(t, exitOK, want, "")
+		runLitefs(t, "completion", shell).check(t, exitOK, want, "")
 	}
-	r := litefs(t, "__complete", "config", "v")
+	r := runLitefs(t, "__complete", "config", "v")
 	if r.code != exitOK || !strings.HasPrefix(r.out, "validate\t") {
 		t.Errorf("completion of \"config v\": %+v", r)
 	}
 	if bash, err := exec.LookPath("bash"); err == nil {
 		check := exec.CommandContext(t.Context(), bash, "-n")
-		check.Stdin = strings.NewReader(litefs(t, "completion", "bash").out)
+		check.Stdin = strings.NewReader(runLitefs(t, "completion", "bash").out)
 		if out, err := check.CombinedOutput(); err != nil {
 			t.Errorf("bash -n: %v\n%s", err, out)
 		}

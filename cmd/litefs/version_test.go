@@ -8,13 +8,13 @@ import (
 )
 
 func TestVersion(t *testing.T) {
-	r := litefs(t, "version")
+	r := runLitefs(t, "version")
 	line := regexp.MustCompile(`^litefs 1\.2\.3-test( commit [0-9a-f]+)?( \(modified\))? go\S+ ` + runtime.GOOS + "/" + runtime.GOARCH + "\n$")
 	if r.code != exitOK || r.err != "" || !line.MatchString(r.out) {
 		t.Errorf("got %+v", r)
 	}
 
-	r = litefs(t, "version", "--json")
+	r = runLitefs(t, "version", "--json")
 	var got buildInfo
 	if err := json.Unmarshal([]byte(r.out), &got); err != nil || r.code != exitOK || r.err != "" ||
 		got.Version != "1.2.3-test" || got.Go == "" || got.Platform != runtime.GOOS+"/"+runtime.GOARCH {

@@ -21,6 +21,7 @@ const module = "litefs"
 var allowed = map[string][]string{
 	"cmd/litefs":           {"*"},
 	"configs":              {},
+	"vfs":                  {".", "internal/fsx"},
 	".":                    {"ltx", "internal/sqlite", "internal/filelock", "internal/fsx"},
 	"ltx":                  {},
 	"internal/sqlite":      {},
@@ -29,6 +30,14 @@ var allowed = map[string][]string{
 	"internal/fsx/faultfs": {"internal/fsx"},
 	"internal/servertest":  {},
 	"internal/archtest":    {},
+
+	// For tests.
+	"internal/fsx/memfs":   {"internal/fsx"},
+	"internal/crashtest":   {"internal/fsx", "ltx"},
+	"internal/logcheck":    {"ltx"},
+	"internal/mounttest":   {".", "vfs", "ltx"},
+	"internal/sqlitetest":  {".", "vfs", "ltx", "internal/fsx", "internal/mounttest"},
+	"conformance/logcheck": {"internal/logcheck"},
 }
 
 // fenced says which packages may import a heavy or viral dependency. Everything
@@ -39,11 +48,11 @@ var fenced = map[string][]string{
 	"github.com/hanwen/go-fuse":    {"vfs"},
 	"github.com/hashicorp/consul":  {"leaser/consul"},
 	"github.com/redis/go-redis":    {"leaser/redis"},
-	"github.com/mattn/go-sqlite3":  {}, // tests only: the product builds without cgo
-	"github.com/superfly/ltx":      {}, // tests only: the judge of our own codec
+	"github.com/mattn/go-sqlite3":  {"internal/sqlitetest"}, // tests only: the product builds without cgo
+	"github.com/superfly/ltx":      {},                      // tests only: the judge of our own codec
 	"github.com/prometheus":        {".", "stream", "vfs", "cmd/litefs"},
 	"net/http":                     {"stream", "cmd/litefs", "leaser/consul", "internal/servertest"},
-	"os/exec":                      {"cmd/litefs", "internal/servertest"},
+	"os/exec":                      {"cmd/litefs", "vfs", "internal/servertest", "internal/logcheck", "internal/mounttest", "internal/sqlitetest"},
 	"log":                          {},
 	"encoding/gob":                 {},
 	"github.com/stretchr/testify":  {},
@@ -58,14 +67,14 @@ var pure = []string{"ltx", "internal/sqlite"}
 var impure = []string{"os", "net", "net/http", "log/slog", "syscall", "golang.org/x/sys/unix"}
 
 type pkg struct {
-	ImportPath, Doc string
-	Imports         []string
+	ImportPath, Name, Doc string
+	Imports               []string
 }
 
 // load returns every package of the module, without its tests.
 func load(t *testing.T) []pkg {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Doc,Imports", "./...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Name,Doc,Imports", "./...")
 	cmd.Dir = "../.."
 	out, err := cmd.Output()
 	if err != nil {
@@ -143,7 +152,7 @@ func TestFencedDependencies(t *testing.T) {
 func TestPackageComments(t *testing.T) {
 	for _, p := range load(t) {
 		want := "Package " + path.Base(p.ImportPath) + " "
-		if strings.HasPrefix(rel(p.ImportPath), "cmd/") {
+		if p.Name == "main" {
 			want = "Command " + path.Base(p.ImportPath) + " "
 		}
 		if !strings.HasPrefix(p.Doc, want) {

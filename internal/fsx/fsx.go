@@ -13,6 +13,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // File is the part of *os.File that the project uses. Fd is there for file
@@ -23,6 +25,8 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
+	// Sync makes the content and the length durable, as fdatasync does: times
+	// and modes may be lost, and of a new file the name is (see FS.SyncDir).
 	Sync() error
 	Truncate(size int64) error
 	Stat() (fs.FileInfo, error)
@@ -53,7 +57,32 @@ func (OS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 	if err != nil {
 		return nil, err // not f: a nil *os.File in the interface would not be nil
 	}
-	return f, nil
+	return osFile{f}, nil
+}
+
+// osFile is a file on disk.
+type osFile struct{ *os.File }
+
+// Sync implements File. Unlike fsync, fdatasync costs no journal commit of the
+// file system when nothing but the modification time has changed, which is what
+// a WAL that is written over again needs.
+func (f osFile) Sync() error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var syncErr error
+	err = conn.Control(func(fd uintptr) {
+		for {
+			if syncErr = unix.Fdatasync(int(fd)); !errors.Is(syncErr, unix.EINTR) {
+				return
+			}
+		}
+	})
+	if err := errors.Join(err, syncErr); err != nil {
+		return &fs.PathError{Op: "sync", Path: f.Name(), Err: err}
+	}
+	return nil
 }
 
 // Rename implements FS.
@@ -83,6 +112,14 @@ func (OS) SyncDir(name string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// StartWriteback has the kernel begin to write what is cached of f. It makes
+// nothing durable; it makes a later Sync short. A file in memory has no need of it.
+func StartWriteback(f File) {
+	if fd := f.Fd(); fd != ^uintptr(0) {
+		_ = unix.SyncFileRange(int(fd), 0, 0, unix.SYNC_FILE_RANGE_WRITE) // a hint
+	}
+}
+
 // Exists reports whether name is there.
 func Exists(fsys FS, name string) (bool, error) {
 	_, err := fsys.Stat(name)
@@ -90,6 +127,31 @@ func Exists(fsys FS, name string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// MkdirAllSync makes a directory with all that is missing of the path to it, and
+// makes the names of those that it has made durable.
+func MkdirAllSync(fsys FS, name string, perm fs.FileMode) error {
+	var parents []string // of what is missing
+	for dir := filepath.Clean(name); ; dir = filepath.Dir(dir) {
+		there, err := Exists(fsys, dir)
+		if err != nil {
+			return err
+		}
+		if there || dir == filepath.Dir(dir) {
+			break
+		}
+		parents = append(parents, filepath.Dir(dir))
+	}
+	if err := fsys.MkdirAll(name, perm); err != nil {
+		return err
+	}
+	for _, dir := range parents {
+		if err := fsys.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ReadFile returns the content of name, which must not be longer than limit

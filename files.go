@@ -1,0 +1,210 @@
+package litefs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"litefs/internal/fsx"
+)
+
+// OpenFile opens one of SQLite's files, which must exist, on behalf of a
+// program. The caller reports the close with ReleaseFile, unless the file has
+// been removed before.
+func (db *DB) OpenFile(typ FileType, flag int) (fsx.File, error) {
+	db.captureMu.Lock() // so that the count is of the file that has the name
+	defer db.captureMu.Unlock()
+	f, err := db.openOwn(typ, flag)
+	if err == nil {
+		db.countHandle(typ, flag, 1)
+	}
+	return f, err
+}
+
+// OpenOwnFile opens one of SQLite's files for this process itself, which comes
+// through the mount as a peer. It does not count as a program.
+func (db *DB) OpenOwnFile(typ FileType, flag int) (fsx.File, error) {
+	return db.openOwn(typ, flag)
+}
+
+func (db *DB) openOwn(typ FileType, flag int) (fsx.File, error) {
+	return db.store.FS.OpenFile(db.BackingPath(typ), flag&(os.O_RDONLY|os.O_WRONLY|os.O_RDWR), 0)
+}
+
+// CreateFile makes one of SQLite's files and opens it on behalf of a program.
+func (db *DB) CreateFile(typ FileType, flag int, perm os.FileMode) (fsx.File, error) {
+	db.captureMu.Lock()
+	defer db.captureMu.Unlock()
+	if err := db.beforeCreate(typ); err != nil {
+		return nil, fmt.Errorf("create %s file of %q: %w", typ, db.name, err)
+	}
+	path := db.BackingPath(typ)
+	accmode := flag & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
+	f, err := db.store.FS.OpenFile(path, accmode|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(db.closeBacking(typ), db.openBacking(typ)); err != nil {
+		return nil, errors.Join(err, f.Close(), db.store.FS.Remove(path))
+	}
+	db.dirChanged.Store(true)
+	db.afterCreate(typ)
+	db.countHandle(typ, flag, 1)
+	return f, nil
+}
+
+// beforeCreate refuses files that the node may not have, and captures what a
+// new journal would hide.
+func (db *DB) beforeCreate(typ FileType) error {
+	if typ != FileTypeSHM && !db.store.IsPrimary() {
+		return ErrReadOnlyReplica
+	}
+	if typ == FileTypeJournal || typ == FileTypeWAL {
+		return errors.Join(db.settleJournal(), db.takeIn())
+	}
+	return nil
+}
+
+func (db *DB) afterCreate(typ FileType) {
+	switch typ {
+	case FileTypeDatabase:
+		db.beginIntake()
+	case FileTypeWAL:
+		db.walSynced.Store(false)
+		db.wal.valid = true // nothing of it is in the log yet
+		db.wal.cursor.Frame = 0
+		db.startFollower()
+	case FileTypeSHM:
+		db.adoptSHM()
+	default:
+	}
+}
+
+// ReleaseFile notes that f, a handle of OpenFile or CreateFile, has been closed.
+func (db *DB) ReleaseFile(f fsx.File, typ FileType, flag int) error {
+	db.countHandle(typ, flag, -1)
+	if typ != FileTypeDatabase {
+		return nil
+	}
+	db.captureMu.Lock()
+	defer db.captureMu.Unlock()
+	return db.endIntake(f)
+}
+
+// countHandle keeps count of open handles.
+func (db *DB) countHandle(typ FileType, flag, delta int) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	switch {
+	case typ == FileTypeSHM:
+		db.shmOpens = max(db.shmOpens+delta, 0)
+	case typ == FileTypeDatabase && flag&(os.O_WRONLY|os.O_RDWR) != 0:
+		db.writers = max(db.writers+delta, 0)
+	}
+}
+
+// forgetHandles drops the count of the handles on a file that is removed: what
+// is still open has no name any more.
+func (db *DB) forgetHandles(typ FileType) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	switch typ {
+	case FileTypeSHM:
+		db.shmOpens = 0
+	case FileTypeDatabase:
+		db.writers = 0
+	default:
+	}
+}
+
+// openWriters returns how many handles may write the database file.
+func (db *DB) openWriters() int {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.writers
+}
+
+// sharedMemoryOpen reports whether a program has the wal-index open.
+func (db *DB) sharedMemoryOpen() bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.shmOpens > 0
+}
+
+// RemoveSHM removes the wal-index.
+func (db *DB) RemoveSHM() error {
+	db.captureMu.Lock()
+	defer db.captureMu.Unlock()
+	db.dropSHM()
+	return db.removeFile(FileTypeSHM)
+}
+
+// removeFile removes a file of SQLite's, which must exist.
+func (db *DB) removeFile(typ FileType) error {
+	if err := db.store.FS.Remove(db.BackingPath(typ)); err != nil {
+		return err // the file is still there
+	}
+	db.dirChanged.Store(true)
+	db.forgetHandles(typ)
+	return db.closeBacking(typ)
+}
+
+// RemoveDatabase drops the database. The log gets a transaction that empties
+// it, so that the history goes on if a database of that name is made again.
+func (db *DB) RemoveDatabase() error {
+	db.captureMu.Lock()
+	defer db.captureMu.Unlock()
+	if !db.store.IsPrimary() {
+		return fmt.Errorf("drop database %q: %w", db.name, ErrReadOnlyReplica)
+	}
+	// A crash between the two leaves the file there and a log that says it is
+	// empty: recovery then finds the log ahead by a file without pages and
+	// drops the database, as was asked for.
+	if db.sums.size() > 0 {
+		if err := db.setAlarm(db.captureDrop()); err != nil {
+			return err
+		}
+	}
+	if err := db.dropPrepared(); err != nil {
+		return err
+	}
+	db.tx.reset()
+	db.intake = intakeState{}
+	return db.removeFile(FileTypeDatabase)
+}
+
+// captureDrop writes the transaction that empties the database to the log.
+func (db *DB) captureDrop() error {
+	return db.commitChanges(changes{txns: 1, pageSize: db.pageSize, pages: allPages(0, db.pageSize), sync: true})
+}
+
+// fileSize returns the length of a file in bytes.
+func fileSize(f fsx.File) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+// readFull fills b from offset. The error is io.EOF or io.ErrUnexpectedEOF if
+// the file is shorter.
+func readFull(r io.ReaderAt, b []byte, offset int64) error {
+	n, err := r.ReadAt(b, offset)
+	if n == len(b) {
+		return nil
+	}
+	if errors.Is(err, io.EOF) && n > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// ignoreEOF turns the end of a file into no error.
+func ignoreEOF(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
+}

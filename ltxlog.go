@@ -1,0 +1,308 @@
+package litefs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"litefs/internal/fsx"
+	"litefs/ltx"
+)
+
+// tmpSuffix marks a file that is being written. Such files mean nothing after a
+// restart.
+const tmpSuffix = ".tmp"
+
+// ltxFile is one file of the log.
+type ltxFile struct {
+	min, max  ltx.TXID
+	sizeBytes int64
+	createdAt time.Time
+	synced    bool
+}
+
+// ltxLog is the folder with the LTX files of one database. Its files are
+// contiguous, from the oldest kept to the position of the database.
+//
+// A file is written under a temporary name and renamed, so that it appears
+// whole. It is synced only when that is asked for: the name first, then the
+// content and the folder. A crash between the rename and the sync may leave a
+// torn file under the final name; recovery finds that out by its checksum and
+// sets it aside, and whatever the file held is still in SQLite's own files,
+// because nothing was forgotten before the sync returned.
+type ltxLog struct {
+	fs  fsx.FS
+	dir string
+
+	syncMu  sync.Mutex  // held while files are synced; taken before mu
+	durable atomic.Bool // the name of dir is
+
+	mu       sync.Mutex
+	files    []ltxFile // ascending
+	unsynced int       // number of files that are not synced
+}
+
+func newLTXLog(fsys fsx.FS, dir string) *ltxLog {
+	return &ltxLog{fs: fsys, dir: dir}
+}
+
+// load reads the folder, removes temporary files, and returns the files found,
+// ordered by last transaction. They belong to the log once adopt has been called.
+func (l *ltxLog) load() ([]ltxFile, error) {
+	entries, err := l.fs.ReadDir(l.dir)
+	if isNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var files []ltxFile
+	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) == tmpSuffix {
+			if err := l.fs.Remove(filepath.Join(l.dir, entry.Name())); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		minTXID, maxTXID, err := ltx.ParseFilename(entry.Name())
+		if err != nil {
+			continue // not ours
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, ltxFile{min: minTXID, max: maxTXID, sizeBytes: info.Size(), createdAt: info.ModTime()})
+	}
+	slices.SortFunc(files, func(a, b ltxFile) int {
+		return int(int64(a.max) - int64(b.max))
+	})
+	return files, nil
+}
+
+// adopt makes files, which must be contiguous and ascending, the log.
+func (l *ltxLog) adopt(files []ltxFile) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.files = files
+	l.unsynced = 0
+	for _, f := range files {
+		if !f.synced {
+			l.unsynced++
+		}
+	}
+}
+
+// path returns the name of a file of the log.
+func (l *ltxLog) path(f ltxFile) string {
+	return filepath.Join(l.dir, ltx.FormatFilename(f.min, f.max))
+}
+
+// create opens a temporary file for a new piece of the log.
+func (l *ltxLog) create(minTXID, maxTXID ltx.TXID) (f fsx.File, name string, err error) {
+	name = filepath.Join(l.dir, ltx.FormatFilename(minTXID, maxTXID)+tmpSuffix)
+	f, err = l.fs.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o666)
+	if isNotExist(err) {
+		if err := l.fs.MkdirAll(l.dir, 0o777); err != nil {
+			return nil, "", err
+		}
+		f, err = l.fs.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o666)
+	}
+	return f, name, err
+}
+
+// commit gives the temporary file f its name. If it is to be durable, commit
+// returns only once the file and every file before it are.
+func (l *ltxLog) commit(f fsx.File, tmp string, file ltxFile, durable bool) error {
+	if err := l.fs.Rename(tmp, l.path(file)); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	alone := l.unsynced == 0
+	file.synced = durable && alone
+	l.files = append(l.files, file)
+	if !file.synced {
+		l.unsynced++
+	}
+	l.mu.Unlock()
+	switch {
+	case !durable:
+		return nil
+	case alone: // the usual case, without opening it again
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		return l.syncNames()
+	default:
+		return l.sync()
+	}
+}
+
+// removeBefore removes the files before f, a snapshot that covers them.
+func (l *ltxLog) removeBefore(f ltxFile) error {
+	l.mu.Lock()
+	i := slices.IndexFunc(l.files, func(g ltxFile) bool { return g.min == f.min && g.max == f.max })
+	covered := slices.Clone(l.files[:max(i, 0)])
+	l.files = l.files[max(i, 0):]
+	l.mu.Unlock()
+	for _, g := range covered {
+		if err := l.fs.Remove(l.path(g)); err != nil && !isNotExist(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// withdraw removes the newest file, which must be f.
+func (l *ltxLog) withdraw(f ltxFile) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.files); n > 0 && l.files[n-1].max == f.max {
+		if !l.files[n-1].synced {
+			l.unsynced--
+		}
+		l.files = l.files[:n-1]
+	}
+	return l.fs.Remove(l.path(f))
+}
+
+// sync makes every file of the log durable.
+func (l *ltxLog) sync() error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	l.mu.Lock()
+	var pending []ltxFile
+	if l.unsynced > 0 {
+		for _, f := range l.files {
+			if !f.synced {
+				pending = append(pending, f)
+			}
+		}
+	}
+	l.mu.Unlock()
+	if len(pending) == 0 {
+		return nil
+	}
+	if err := l.syncFiles(pending); err != nil {
+		return err
+	}
+	if err := l.syncNames(); err != nil {
+		return err
+	}
+	l.markSynced(pending[len(pending)-1].max)
+	return nil
+}
+
+// syncFiles makes the content of files durable. A file system gives a file its
+// blocks when it writes it out: with all of them begun before the first is waited
+// for, one commit of the file system's journal serves them all.
+func (l *ltxLog) syncFiles(files []ltxFile) (err error) {
+	opened := make([]fsx.File, 0, len(files))
+	defer func() {
+		for _, f := range opened {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	for _, file := range files {
+		f, err := l.fs.OpenFile(l.path(file), os.O_RDWR, 0)
+		if isNotExist(err) {
+			continue // retention was quicker
+		}
+		if err != nil {
+			return err
+		}
+		opened = append(opened, f)
+		fsx.StartWriteback(f)
+	}
+	for _, f := range opened {
+		if err := f.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncNames makes the names of the files durable, and the first time that of the
+// folder.
+func (l *ltxLog) syncNames() error {
+	if err := l.fs.SyncDir(l.dir); err != nil || l.durable.Load() {
+		return err
+	}
+	if err := l.fs.SyncDir(filepath.Dir(l.dir)); err != nil {
+		return err
+	}
+	l.durable.Store(true)
+	return nil
+}
+
+// markSynced notes that the files up to a transaction are durable.
+func (l *ltxLog) markSynced(through ltx.TXID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unsynced = 0
+	for i := range l.files {
+		if l.files[i].max <= through {
+			l.files[i].synced = true
+		} else if !l.files[i].synced {
+			l.unsynced++
+		}
+	}
+}
+
+// snapshot returns a copy of the list of files.
+func (l *ltxLog) snapshot() []ltxFile {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.files)
+}
+
+// sizeBytes returns the size of all files.
+func (l *ltxLog) sizeBytes() int64 {
+	var total int64
+	for _, f := range l.snapshot() {
+		total += f.sizeBytes
+	}
+	return total
+}
+
+// enforceRetention removes files from the old end: those made before minTime,
+// and as many as it takes for the rest to fit maxBytes (0 is no bound). The
+// newest file always stays. It returns how many were removed.
+func (l *ltxLog) enforceRetention(minTime time.Time, maxBytes int64) (int, error) {
+	files := l.snapshot()
+	total := l.sizeBytes()
+	removed := 0
+	for removed < len(files)-1 {
+		f := files[removed]
+		if !f.createdAt.Before(minTime) && (maxBytes == 0 || total <= maxBytes) {
+			break
+		}
+		// Forget the file before it goes, so that nobody is sent to it. A crash
+		// in between leaves a file that the next start finds again.
+		l.mu.Lock()
+		if !l.files[0].synced {
+			l.unsynced--
+		}
+		l.files = l.files[1:]
+		l.mu.Unlock()
+		if err := l.fs.Remove(l.path(f)); err != nil && !isNotExist(err) {
+			return removed, err
+		}
+		total -= f.sizeBytes
+		removed++
+	}
+	return removed, nil
+}
+
+// removeIfExists removes a file that may be missing.
+func removeIfExists(fsys fsx.FS, name string) error {
+	if err := fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

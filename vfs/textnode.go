@@ -1,0 +1,106 @@
+package vfs
+
+import (
+	"context"
+	"io/fs"
+	"strings"
+	"syscall"
+	"time"
+
+	gofs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"litefs"
+)
+
+const (
+	lagName   = ".lag"
+	posSuffix = "-pos"
+
+	// noCache is the shortest time that the kernel can be told to remember
+	// something for: 0 stands for the timeout of the mount.
+	noCache = time.Nanosecond
+)
+
+// textNode is a read-only file whose content is made when it is opened. The
+// kernel caches nothing of it.
+type textNode struct {
+	gofs.Inode
+	fs   *FileSystem
+	text func() (string, error)
+}
+
+var (
+	_ gofs.NodeOpener    = (*textNode)(nil)
+	_ gofs.NodeGetattrer = (*textNode)(nil)
+	_ gofs.NodeFlusher   = (*textNode)(nil)
+)
+
+// textNode returns the node of a file that is made from the store's state, or
+// nil if the name is not that of one.
+func (f *FileSystem) textNode(name string) *textNode {
+	if name == lagName {
+		// On the primary nothing is behind.
+		return &textNode{fs: f, text: func() (string, error) { return "0\n", nil }}
+	}
+	dbName, ok := strings.CutSuffix(name, posSuffix)
+	if !ok {
+		return nil
+	}
+	db := f.store.DB(dbName)
+	if db == nil || !db.Exists(litefs.FileTypeDatabase) {
+		return nil
+	}
+	return &textNode{fs: f, text: func() (string, error) {
+		if !db.Exists(litefs.FileTypeDatabase) {
+			return "", fs.ErrNotExist // dropped since the name was looked up
+		}
+		if err := db.Gate(); err != nil {
+			return "", err
+		}
+		return db.Pos().String() + "\n", nil
+	}}
+}
+
+func (n *textNode) attr(out *fuse.Attr) {
+	out.Mode = fuse.S_IFREG | 0o444
+	out.Nlink = 1
+}
+
+// Getattr implements fs.NodeGetattrer.
+func (n *textNode) Getattr(_ context.Context, fh gofs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	n.attr(&out.Attr)
+	if h, ok := fh.(*textHandle); ok {
+		out.Size = uint64(len(h.text))
+	}
+	out.SetTimeout(noCache)
+	return 0
+}
+
+// Open implements fs.NodeOpener.
+func (n *textNode) Open(_ context.Context, flags uint32) (gofs.FileHandle, uint32, syscall.Errno) {
+	if flags&syscall.O_ACCMODE != syscall.O_RDONLY {
+		return nil, 0, syscall.EACCES
+	}
+	text, err := n.text()
+	if err != nil {
+		return nil, 0, n.fs.root.fail("open", n.Path(nil), err)
+	}
+	return &textHandle{text: text}, fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH, 0
+}
+
+// Flush implements fs.NodeFlusher; see the package comment.
+func (n *textNode) Flush(context.Context, gofs.FileHandle) syscall.Errno { return syscall.ENOSYS }
+
+// textHandle is an open textNode.
+type textHandle struct{ text string }
+
+var _ gofs.FileReader = (*textHandle)(nil)
+
+// Read implements fs.FileReader.
+func (h *textHandle) Read(_ context.Context, dest []byte, offset int64) (fuse.ReadResult, syscall.Errno) {
+	if offset >= int64(len(h.text)) {
+		return fuse.ReadResultData(nil), 0
+	}
+	return fuse.ReadResultData(dest[:copy(dest, h.text[offset:])]), 0
+}
