@@ -12,8 +12,8 @@
 #     written over the database at flush, truncate and close, as cp does: the mount
 #     takes in a database that is written whole, and refuses single writes that no
 #     journal covers;
-#   - where the mount refuses a directory the script goes on, and what needs the
-#     directory fails.
+#   - where the mount refuses a directory the script goes on where it is, and what
+#     needs the directory fails.
 #
 # Everything that SQLite does is left as it is.
 namespace eval ::mnt {
@@ -23,6 +23,8 @@ namespace eval ::mnt {
   variable patched
   array set patched {}
   variable npatched 0
+  # directories that the mount has refused to make
+  variable refused {}
 }
 rename open   ::mnt::_open
 rename chan   ::mnt::_chan
@@ -31,6 +33,7 @@ rename flush  ::mnt::_flush
 rename exec   ::mnt::_exec
 rename file   ::mnt::_file
 rename glob   ::mnt::_glob
+rename cd     ::mnt::_cd
 rename source ::mnt::_source
 rename hexio_write ::mnt::_hexio_write
 
@@ -135,11 +138,14 @@ proc file {sub args} {
     }
     mkdir {
       if {[string match tempdir* [lindex $args 0]]} {return ""}
-      catch {::mnt::_file mkdir {*}$args}
+      if {[catch {::mnt::_file mkdir {*}$args}]} {lappend ::mnt::refused {*}$args}
       return ""
     }
     default { tailcall ::mnt::_file $sub {*}$args }
   }
+}
+proc cd {dir} {
+  if {$dir ni $::mnt::refused} {tailcall ::mnt::_cd $dir}
 }
 proc glob {args} {
   set p [lindex $args end]

@@ -76,7 +76,6 @@ def read_known(path):
     return known
 
 
-
 class Plain:
     """An ordinary directory instead of a mount."""
 
@@ -109,7 +108,8 @@ class Node:
         deadline = time.monotonic() + START_SECONDS
         while b"LiteFS mounted to: " not in self.log.read_bytes()[offset:]:
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("the daemon did not start; see %s" % self.log)
+                self.close()
+                raise RuntimeError("did not start: %s" % self.log.read_text(errors="replace")[-300:])
             time.sleep(0.01)
 
     def positions(self):
@@ -249,7 +249,7 @@ def judge_script(test, outcome, known):
 
 
 def explained(known, test, cases):
-    """Reports whether every case matches a pattern of the explained failures."""
+    """Reports whether every case that failed matches a pattern of the explained ones."""
     return bool(cases) and all(any(fnmatch.fnmatchcase(c, p) for p in known.get(test, [])) for c in cases)
 
 
@@ -278,6 +278,16 @@ def run_test(args, known, test, spec):
     return result
 
 
+def results(pool, runs):
+    """Yields results as they come. An interrupt lets the tests that run come to their end, and no others."""
+    try:
+        for done in concurrent.futures.as_completed(runs):
+            yield done.result()
+    except KeyboardInterrupt:
+        pool.shutdown(cancel_futures=True)
+        raise
+
+
 def main():
     args = parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -287,20 +297,19 @@ def main():
         tests = {name: tests.get(name, (args.timeout, None)) for name in args.tests}
     tally = collections.Counter()
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (args.out / "results.tsv").open("w", buffering=1) as out, \
             concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         runs = [pool.submit(run_test, args, known, test, spec) for test, spec in tests.items()]
-        for done in concurrent.futures.as_completed(runs):
-            r = done.result()
+        for r in results(pool, runs):
             tally[r.state] += 1
             out.write("%s\t%s\t%s\t%s\t%.1f\t%s\n" % (r._replace(detail=r.detail[:2000])))
             if r.state not in ("ok", "explained"):
                 print("%-9s %-24s %s" % (r.state, r.test, r.detail[:600]), flush=True)
-    passed, explained = tally.pop("ok", 0), tally.pop("explained", 0)
-    failed = sum(tally.values())
+    failed = {state: n for state, n in tally.items() if state not in ("ok", "explained")}
     print("passed %d, failed %d, explained %d, of %d, in %.0f s%s" % (
-        passed, failed, explained, len(tests), time.monotonic() - started,
-        " (%s)" % ", ".join("%s %d" % x for x in sorted(tally.items())) if tally else ""), flush=True)
+        tally["ok"], sum(failed.values()), tally["explained"], len(tests), time.monotonic() - started,
+        " (%s)" % ", ".join("%s %d" % x for x in sorted(failed.items())) if failed else ""), flush=True)
     return 1 if failed or not tests else 0
 
 
