@@ -71,7 +71,7 @@ func (p *pager) closeFile(f *fsx.File, typ litefs.FileType) error {
 	if *f == nil {
 		return nil
 	}
-	err := errors.Join((*f).Close(), p.db.ReleaseFile(*f, typ, os.O_RDWR))
+	err := errors.Join((*f).Close(), p.db.ReleaseFile(*f, typ))
 	*f = nil
 	return err
 }

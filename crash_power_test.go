@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -12,6 +13,10 @@ import (
 	"litefs/internal/fsx/faultfs"
 	"litefs/internal/fsx/memfs"
 )
+
+// long has the tests that stop a machine at every step try more of what may be
+// left of it then.
+var long = os.Getenv("LITEFS_TEST_LONG") != ""
 
 // crashScenarios are what a machine may be stopped in.
 var crashScenarios = map[string]func(r *crashRun){
@@ -83,9 +88,9 @@ func runWAL(r *crashRun, full bool) {
 // survives, or any part of it. Whatever is found then, the node starts with all
 // that was acknowledged.
 func TestCrashEveryStep(t *testing.T) {
-	seeds := 6
-	if testing.Short() {
-		seeds = 1
+	seeds := 2
+	if long {
+		seeds = 20
 	}
 	for _, name := range slices.Sorted(maps.Keys(crashScenarios)) {
 		t.Run(name, func(t *testing.T) {
@@ -115,7 +120,7 @@ func TestCrashEveryStepOfRecovery(t *testing.T) {
 			disks := 0
 			for i, s := range r.stops {
 				first := []string{"kill", "power", "power/0"}[i%3]
-				if !testing.Short() || i%4 == 0 {
+				if long || i%4 == 0 {
 					disks += s.crashRecovery(t, s.disks(1)[first], first, uint64(i))
 				}
 			}

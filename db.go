@@ -42,12 +42,11 @@ type DB struct {
 	wal       walState
 	intake    intakeState
 
-	mu       sync.Mutex // leaf
-	pos      ltx.Pos
-	moved    chan struct{} // closed and replaced when pos changes
-	alarm    error         // why capture stands still, or nil
-	writers  int           // handles that may write the database file
-	shmOpens int           // handles on the wal-index, our own not counted
+	mu      sync.Mutex // leaf
+	pos     ltx.Pos
+	moved   chan struct{}                      // closed and replaced when pos changes
+	alarm   error                              // why capture stands still, or nil
+	handles map[FileType]map[fsx.File]struct{} // of programs; see addHandle
 
 	follower *follower
 
@@ -91,6 +90,8 @@ func newDB(store *Store, name string) *DB {
 		log:    newLTXLog(store.FS, filepath.Join(dir, "ltx")),
 		Now:    time.Now,
 		moved:  make(chan struct{}),
+
+		handles: make(map[FileType]map[fsx.File]struct{}),
 	}
 }
 
@@ -308,7 +309,7 @@ func (db *DB) close() error {
 	if err == nil && db.sharedMemoryOpen() {
 		err = db.fence() // the mount was detached from under programs that go on
 	}
-	return errors.Join(err, db.closeFiles())
+	return errors.Join(err, db.closeFiles(), db.dropFenced())
 }
 
 // closeFiles closes the daemon's own handles.

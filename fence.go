@@ -22,24 +22,40 @@ const immutableFlag = 0x10
 // mount does not share, so its commits would mix with those of the new mount.
 //
 // Before anything else, recovery therefore gives WAL and wal-index a new start.
-// The old wal-index gets a header of a version that SQLite does not know, so
-// that each next transaction of such a program ends with SQLITE_CANTOPEN. The
-// old WAL is made immutable where the file system knows that, so that a
-// transaction that is under way ends with an I/O error instead of a commit that
-// nobody would ever see; then a copy takes its name.
+// The old WAL gets another name and is made immutable where the file system knows
+// that, so that a transaction that is under way ends with an I/O error instead of
+// a commit that nobody would ever see. The old wal-index gets a header of a
+// version that SQLite does not know, so that each next transaction of such a
+// program ends with SQLITE_CANTOPEN. Then a copy of the WAL takes its place.
 
-// copyTries is how often a WAL is copied that cannot be made immutable and is
-// written to meanwhile.
-const copyTries = 20
+const (
+	// fencedSuffix marks the old WAL. It stays for as long as somebody has it
+	// open, or until the next start, and means nothing once the copy has taken
+	// its place. Until then there is a file that the copy is made in.
+	fencedSuffix = "-fenced"
+	// copyTries is how often a WAL is copied that cannot be made immutable and is
+	// written to meanwhile.
+	copyTries = 20
+)
 
 // fence cuts off programs that still use the files of an earlier mount. A crash
 // in between leaves the old files, which are fenced off again, or the copy; the
 // wal-index goes last, so that it can be fenced off until then.
 func (db *DB) fence() error {
-	if err := db.fenceSHM(); err != nil {
+	old, err := db.moveWAL()
+	if err != nil {
 		return err
 	}
-	if err := db.replaceWAL(); err != nil {
+	if old != nil {
+		// First of all: the header of the wal-index must not change any more.
+		if err := setImmutable(old, true); err != nil {
+			db.logger.Debug("file system cannot make a file immutable", slog.Any("error", err))
+		}
+	}
+	if err := db.fenceSHM(); err != nil {
+		return errors.Join(err, db.moveBack(old))
+	}
+	if err := db.replaceWAL(old); err != nil {
 		return err
 	}
 	// A commit that was under way has published itself over the first fence.
@@ -58,79 +74,151 @@ func (db *DB) fenceSHM() error {
 	if db.files.shm == nil {
 		return nil
 	}
-	_, err := db.files.shm.WriteAt(sqlite.FencedWALIndexHeader(), 0)
-	return err
+	return sqlite.FenceWALIndex(db.files.shm)
 }
 
-// replaceWAL puts a copy in the place of the WAL, even of one that is empty: a
-// program may be in the middle of its first transaction.
-func (db *DB) replaceWAL() (err error) {
-	old := db.files.wal
+// replaceWAL puts a copy in the place of the old WAL, if there is one, even if it
+// is empty: a program may be in the middle of its first transaction.
+func (db *DB) replaceWAL(old fsx.File) error {
 	if old == nil {
 		return nil
 	}
-	db.files.wal = nil
-	defer func() { err = errors.Join(err, old.Close()) }()
-	immutable := setImmutable(old, true)
-	if immutable != nil {
-		db.logger.Debug("file system cannot make a file immutable", slog.Any("error", immutable))
-	}
-	var copied fs.FileInfo
-	copyOld := func(f fsx.File) (err error) {
-		copied, err = db.copyWAL(f, old)
-		return err
-	}
-	if err := db.writeReplacement(FileTypeWAL, copyOld); err != nil {
-		if immutable == nil {
-			err = errors.Join(err, setImmutable(old, false))
-		}
-		return err
-	}
-	// A file that is immutable cannot be replaced. What is written to it in the
-	// moment in which it is not, is copied afterwards.
-	if immutable == nil {
-		err = setImmutable(old, false)
-	}
-	if err == nil {
-		err = db.store.FS.Rename(db.WALPath()+tmpSuffix, db.WALPath())
-	}
-	if immutable == nil {
-		err = errors.Join(err, setImmutable(old, true))
-	}
+	err := db.replaceBacking(FileTypeWAL, func(f fsx.File) error { return db.copyWAL(f, old) })
 	if err != nil {
+		return errors.Join(err, db.moveBack(old))
+	}
+	if err := old.Close(); err != nil {
 		return err
 	}
-	now, err := old.Stat()
-	if err != nil {
-		return err
-	}
-	if !sameVersion(copied, now) {
-		return db.replaceBacking(FileTypeWAL, copyOld)
-	}
-	return db.reopenBacking(FileTypeWAL)
+	return db.dropFenced()
 }
 
-// copyWAL copies a WAL as it is at one moment, and returns what describes it then.
-func (db *DB) copyWAL(to, from fsx.File) (fs.FileInfo, error) {
+// moveBack undoes moveWAL.
+func (db *DB) moveBack(old fsx.File) error {
+	if old == nil {
+		return nil
+	}
+	return errors.Join(setImmutable(old, false), db.store.FS.Rename(db.fencedPath(), db.WALPath()), old.Close())
+}
+
+func (db *DB) fencedPath() string { return db.WALPath() + fencedSuffix }
+
+// moveWAL gives the WAL its other name and returns it; nil if there is none.
+func (db *DB) moveWAL() (fsx.File, error) {
+	fsys, tmp := db.store.FS, db.WALPath()+tmpSuffix
+	old := db.files.wal
+	db.files.wal = nil
+	if old == nil {
+		f, err := db.interruptedMove(tmp)
+		if f != nil || err != nil {
+			return f, err
+		}
+		return nil, db.removeFenced()
+	}
+	err := db.removeFenced()
+	if err == nil {
+		err = db.createSynced(tmp)
+	}
+	if err == nil {
+		err = fsys.Rename(db.WALPath(), db.fencedPath())
+	}
+	if err != nil {
+		return nil, errors.Join(err, old.Close())
+	}
+	return old, nil
+}
+
+// interruptedMove returns the WAL if a recovery was killed after it had moved it
+// and before the copy had taken its place.
+func (db *DB) interruptedMove(tmp string) (fsx.File, error) {
+	there, err := fsx.Exists(db.store.FS, tmp)
+	if err != nil || !there {
+		return nil, err
+	}
+	f, err := db.store.FS.OpenFile(db.fencedPath(), os.O_RDONLY, 0)
+	if isNotExist(err) {
+		return nil, nil
+	}
+	return f, err
+}
+
+// createSynced makes an empty file whose name is durable.
+func (db *DB) createSynced(name string) error {
+	f, err := db.store.FS.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o666)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), db.store.FS.SyncDir(db.dir))
+}
+
+// dropFenced removes an old WAL, if there is one that nobody has open any more.
+func (db *DB) dropFenced() error {
+	f, err := db.store.FS.OpenFile(db.fencedPath(), os.O_RDONLY, 0)
+	if isNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	used := inUse(f)
+	if err := f.Close(); err != nil || used {
+		return err
+	}
+	return db.removeFenced()
+}
+
+// removeFenced removes an old WAL, if there is one, once its copy has taken its
+// place. It stays immutable.
+func (db *DB) removeFenced() error {
+	f, err := db.store.FS.OpenFile(db.fencedPath(), os.O_RDONLY, 0)
+	if isNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	immutable := setImmutable(f, false)
+	err = db.store.FS.Remove(db.fencedPath())
+	if immutable == nil {
+		err = errors.Join(err, setImmutable(f, true))
+	}
+	return errors.Join(err, f.Close())
+}
+
+// inUse reports whether anybody else has a file open, as far as can be told.
+func inUse(f fsx.File) bool {
+	if f.Fd() == ^uintptr(0) {
+		return false // a file in memory
+	}
+	// A write lease is for whoever is the only one (F_SETLEASE in fcntl(2)).
+	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
+	if err == nil {
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+	}
+	return err != nil
+}
+
+// copyWAL copies a WAL as it is at one moment.
+func (db *DB) copyWAL(to, from fsx.File) error {
 	for range copyTries {
 		before, err := from.Stat()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := to.Truncate(0); err != nil {
-			return nil, err
+			return err
 		}
 		if _, err := io.Copy(io.NewOffsetWriter(to, 0), io.NewSectionReader(from, 0, before.Size())); err != nil {
-			return nil, err
+			return err
 		}
 		if after, err := from.Stat(); err != nil || sameVersion(before, after) {
-			return after, err
+			return err
 		}
 		if err := db.fenceSHM(); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return nil, errors.New("WAL is being written to by a program that cannot be stopped")
+	return errors.New("WAL is being written to by a program that cannot be stopped")
 }
 
 // sameVersion reports whether a file has not been written to.

@@ -17,7 +17,7 @@ func (db *DB) OpenFile(typ FileType, flag int) (fsx.File, error) {
 	defer db.captureMu.Unlock()
 	f, err := db.openOwn(typ, flag)
 	if err == nil {
-		db.countHandle(typ, flag, 1)
+		db.addHandle(f, typ, flag)
 	}
 	return f, err
 }
@@ -50,7 +50,7 @@ func (db *DB) CreateFile(typ FileType, flag int, perm os.FileMode) (fsx.File, er
 	}
 	db.dirChanged.Store(true)
 	db.afterCreate(typ)
-	db.countHandle(typ, flag, 1)
+	db.addHandle(f, typ, flag)
 	return f, nil
 }
 
@@ -82,8 +82,8 @@ func (db *DB) afterCreate(typ FileType) {
 }
 
 // ReleaseFile notes that f, a handle of OpenFile or CreateFile, has been closed.
-func (db *DB) ReleaseFile(f fsx.File, typ FileType, flag int) error {
-	db.countHandle(typ, flag, -1)
+func (db *DB) ReleaseFile(f fsx.File, typ FileType) error {
+	db.forgetHandle(f, typ)
 	if typ != FileTypeDatabase {
 		return nil
 	}
@@ -92,44 +92,45 @@ func (db *DB) ReleaseFile(f fsx.File, typ FileType, flag int) error {
 	return db.endIntake(f)
 }
 
-// countHandle keeps count of open handles.
-func (db *DB) countHandle(typ FileType, flag, delta int) {
+// addHandle notes a handle of a program, if it is one on the wal-index or one that
+// may write the database file.
+func (db *DB) addHandle(f fsx.File, typ FileType, flag int) {
+	if typ != FileTypeSHM && (typ != FileTypeDatabase || flag&(os.O_WRONLY|os.O_RDWR) == 0) {
+		return
+	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	switch {
-	case typ == FileTypeSHM:
-		db.shmOpens = max(db.shmOpens+delta, 0)
-	case typ == FileTypeDatabase && flag&(os.O_WRONLY|os.O_RDWR) != 0:
-		db.writers = max(db.writers+delta, 0)
+	if db.handles[typ] == nil {
+		db.handles[typ] = make(map[fsx.File]struct{})
 	}
+	db.handles[typ][f] = struct{}{}
 }
 
-// forgetHandles drops the count of the handles on a file that is removed: what
-// is still open has no name any more.
+func (db *DB) forgetHandle(f fsx.File, typ FileType) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	delete(db.handles[typ], f)
+}
+
+// forgetHandles forgets the handles on a file that is removed: what is still open
+// has no name any more. That one of them is closed may be heard of much later.
 func (db *DB) forgetHandles(typ FileType) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	switch typ {
-	case FileTypeSHM:
-		db.shmOpens = 0
-	case FileTypeDatabase:
-		db.writers = 0
-	default:
-	}
+	delete(db.handles, typ)
 }
 
-// openWriters returns how many handles may write the database file.
-func (db *DB) openWriters() int {
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	return db.writers
-}
+// databaseWritable reports whether a program has a handle that may write the
+// database file.
+func (db *DB) databaseWritable() bool { return db.hasHandle(FileTypeDatabase) }
 
 // sharedMemoryOpen reports whether a program has the wal-index open.
-func (db *DB) sharedMemoryOpen() bool {
+func (db *DB) sharedMemoryOpen() bool { return db.hasHandle(FileTypeSHM) }
+
+func (db *DB) hasHandle(typ FileType) bool {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	return db.shmOpens > 0
+	return len(db.handles[typ]) > 0
 }
 
 // RemoveSHM removes the wal-index.

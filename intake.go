@@ -49,7 +49,7 @@ func (db *DB) abortIntake() {
 // if none did, the last that could have. Beside a hot journal the file is not yet
 // what it will be; SQLite rolls it back when it opens it, and that is captured.
 func (db *DB) endIntake(f fsx.File) error {
-	if !db.intake.on || db.intake.by != f && (db.intake.by != nil || db.openWriters() > 0) {
+	if !db.intake.on || db.intake.by != f && (db.intake.by != nil || db.databaseWritable()) {
 		return nil
 	}
 	db.intake.by = nil

@@ -1,6 +1,7 @@
 package litefs_test
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -60,7 +61,7 @@ func (c copier) open(typ litefs.FileType) fsx.File {
 	}
 	c.must(truncate(g, 0))
 	c.must(g.Close())
-	c.must(c.db.ReleaseFile(g, typ, os.O_WRONLY))
+	c.must(c.db.ReleaseFile(g, typ))
 	return f
 }
 
@@ -80,7 +81,7 @@ func (c copier) write(typ litefs.FileType, f fsx.File, b []byte) {
 func (c copier) close(typ litefs.FileType, f fsx.File) {
 	c.t.Helper()
 	c.must(f.Close())
-	c.must(c.db.ReleaseFile(f, typ, os.O_WRONLY))
+	c.must(c.db.ReleaseFile(f, typ))
 }
 
 func (c copier) copy(typ litefs.FileType, b []byte) {
@@ -168,7 +169,7 @@ func TestIntake(t *testing.T) {
 			c.copy(database, second[database])
 			before := c.db.Pos()
 			c.must(other.Close())
-			c.must(c.db.ReleaseFile(other, database, os.O_RDWR))
+			c.must(c.db.ReleaseFile(other, database))
 			if c.db.Pos() != before {
 				c.t.Errorf("position moved from %s to %s with the close of a connection that wrote nothing", before, c.db.Pos())
 			}
@@ -254,9 +255,56 @@ func TestIntakeEndsWithCheckpoint(t *testing.T) {
 	}
 	c.close(litefs.FileTypeDatabase, f)
 	c.must(conn.Close())
-	c.must(db.ReleaseFile(conn, litefs.FileTypeDatabase, os.O_RDWR))
+	c.must(db.ReleaseFile(conn, litefs.FileTypeDatabase))
 	if _, err := db.Verify(t.Context()); err != nil {
 		t.Error(err)
+	}
+	c.must(store.Close())
+}
+
+// Without a journal, the database may not be changed; the file may be made longer.
+func TestWriteWithoutJournal(t *testing.T) {
+	content := openFiles(t, "'x'")[litefs.FileTypeDatabase]
+	store := openStore(t, t.TempDir())
+	db, err := store.CreateDBIfNotExists("db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := copier{t, db}
+	c.copy(litefs.FileTypeDatabase, content)
+	before := db.Pos()
+	end := int64(len(content))
+	f, err := db.OpenFile(litefs.FileTypeDatabase, os.O_RDWR)
+	c.must(err)
+	for _, test := range []struct {
+		name  string
+		write func() error
+		want  error
+	}{
+		{"first byte", func() error { return db.WriteDatabase(f, []byte("x"), 0) }, litefs.ErrNoJournal},
+		{"last byte", func() error { return db.WriteDatabase(f, []byte("x"), end-1) }, litefs.ErrNoJournal},
+		{"across the end", func() error { return db.WriteDatabase(f, []byte("xy"), end-1) }, litefs.ErrNoJournal},
+		{"shorter", func() error { return db.TruncateDatabase(f, end-1) }, litefs.ErrNoJournal},
+		{"same length", func() error { return db.TruncateDatabase(f, end) }, nil},
+		{"behind the end", func() error { return db.WriteDatabase(f, []byte("x"), end) }, nil},
+		{"far behind the end", func() error { return db.WriteDatabase(f, []byte("x"), end+100000) }, nil},
+		{"longer", func() error { return db.TruncateDatabase(f, end+200000) }, nil},
+		{"back to the end", func() error { return db.TruncateDatabase(f, end) }, nil},
+		{"longer again", func() error { return db.TruncateDatabase(f, end+100000) }, nil},
+	} {
+		if err := test.write(); !errors.Is(err, test.want) {
+			t.Errorf("%s: error is %v, want %v", test.name, err, test.want)
+		}
+	}
+	c.close(litefs.FileTypeDatabase, f)
+	if pos, err := db.Verify(t.Context()); err != nil || pos != before {
+		t.Errorf("position is %s, was %s, error %v", pos, before, err)
+	}
+	dir := store.Path()
+	c.must(store.Close())
+	store = openStore(t, dir)
+	if pos := store.DB("db").Pos(); pos != before {
+		t.Errorf("position after a restart is %s, was %s", pos, before)
 	}
 	c.must(store.Close())
 }

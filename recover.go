@@ -40,7 +40,24 @@ func (db *DB) open(ctx context.Context) error {
 	if err := db.reconcile(ctx, last); err != nil {
 		return err
 	}
-	return db.foldWAL()
+	if err := db.foldWAL(); err != nil {
+		return err
+	}
+	return db.trimDatabase()
+}
+
+// trimDatabase cuts off what lies past the end of the database. SQLite does that
+// last, when a transaction that has made the database shorter is committed.
+func (db *DB) trimDatabase() error {
+	if db.files.database == nil || db.intake.on || db.sums.size() == 0 {
+		return nil
+	}
+	size, err := fileSize(db.files.database)
+	want := int64(db.sums.size()) * int64(db.pageSize)
+	if err != nil || size <= want {
+		return err
+	}
+	return errors.Join(db.files.database.Truncate(want), db.files.database.Sync())
 }
 
 // rollBackHotJournal does what SQLite would do at the next open: a journal whose

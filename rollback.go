@@ -100,9 +100,14 @@ func (db *DB) coverWrite(f fsx.File, offset, size int64) (covered, checkpoint bo
 		db.abortIntake()
 		return true, true, nil
 	default:
-		return false, false, nil
+		// What lies behind the last page is no part of the database: SQLite
+		// makes the file longer ahead of use (SQLITE_FCNTL_SIZE_HINT).
+		return db.sums.size() > 0 && offset >= db.sizeBytes(), false, nil
 	}
 }
+
+// sizeBytes returns the length of the database at its position, in bytes.
+func (db *DB) sizeBytes() int64 { return int64(db.sums.size()) * int64(db.pageSize) }
 
 // markDirty notes that the transaction under the journal writes a range.
 func (db *DB) markDirty(nonce uint32, offset, size int64) {
@@ -150,14 +155,8 @@ func (db *DB) truncateDatabase(f fsx.File, size int64) error {
 	case db.intake.on:
 	case db.walInUse():
 		return db.truncateUnderWAL(f, size)
-	default:
-		current, err := fileSize(db.files.database)
-		if err != nil {
-			return err
-		}
-		if size < int64(db.sums.size())*int64(db.pageSize) || current < size {
-			return ErrNoJournal
-		}
+	case size < db.sizeBytes():
+		return ErrNoJournal
 	}
 	return f.Truncate(size)
 }

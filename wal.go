@@ -83,7 +83,7 @@ func (db *DB) captureAll() error {
 	if err := db.settleJournal(); err != nil {
 		return err
 	}
-	if db.intake.by == nil && db.openWriters() == 0 {
+	if db.intake.by == nil && !db.databaseWritable() {
 		if err := db.takeIn(); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -102,26 +103,41 @@ func lockHolder(path string) (int, error) {
 	return 0, nil
 }
 
-// isKilled reports whether a process has been killed and is not gone: it is a
-// zombie of which threads are left, or its first thread is one that cannot end,
-// and has the signal pending (proc_pid_status(5)).
+// isKilled reports whether a process has been killed and is not gone. Its first
+// thread is then a zombie, or on its way to become one, or it is the one that
+// cannot end and has the signal pending.
 func isKilled(pid int) bool {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return false
 	}
 	for line := range strings.Lines(string(status)) {
-		key, value, _ := strings.Cut(line, ":")
-		value = strings.TrimSpace(value)
-		switch key {
-		case "State":
-			if strings.HasPrefix(value, "Z") {
+		// A mask in hexadecimal; see proc_pid_status(5).
+		if mask, ok := strings.CutPrefix(line, "SigPnd:"); ok {
+			pending, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			if err == nil && pending&(1<<(unix.SIGKILL-1)) != 0 {
 				return true
 			}
-		case "SigPnd":
-			pending, err := strconv.ParseUint(value, 16, 64)
-			return err == nil && pending&(1<<(unix.SIGKILL-1)) != 0
 		}
 	}
-	return false
+	return isExiting(pid)
+}
+
+// exitingFlag is PF_EXITING of linux/sched.h. A zombie has it too.
+const exitingFlag = 0x4
+
+// isExiting reports whether the first thread of a process has come to its end.
+func isExiting(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	// The flags are the seventh field behind the name, which is in parentheses
+	// and may hold any character; see proc_pid_stat(5).
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 7 {
+		return false
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err == nil && flags&exitingFlag != 0
 }

@@ -20,7 +20,6 @@ type fileHandle interface{ file() fsx.File }
 type handle struct {
 	node  *fileNode
 	f     fsx.File
-	flags int
 	write func(f fsx.File, data []byte, offset int64) error
 	sync  func(f fsx.File) error
 	// release is told of the close, unless the file has no name by then. It may
@@ -74,7 +73,7 @@ func (h *handle) Fsync(context.Context, uint32) syscall.Errno {
 func (h *handle) Release(context.Context) syscall.Errno {
 	err := h.f.Close()
 	if h.release != nil && !h.node.unlinked.Load() {
-		err = errors.Join(err, h.release(h.f, h.node.typ, h.flags))
+		err = errors.Join(err, h.release(h.f, h.node.typ))
 	}
 	if err != nil {
 		return h.node.fs.root.fail("close", h.node.name, err)

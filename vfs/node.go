@@ -23,7 +23,7 @@ type sqliteNode interface {
 	create(flags int, mode os.FileMode) (fsx.File, error)
 	remove() error
 	statPath(out *fuse.Attr) syscall.Errno
-	handle(f fsx.File, flags int, release releaseFunc) gofs.FileHandle
+	handle(f fsx.File, release releaseFunc) gofs.FileHandle
 	openFlags() uint32
 }
 
@@ -185,7 +185,7 @@ func (n *fileNode) truncateWith(fh gofs.FileHandle, size int64, truncate func(fs
 		return err
 	}
 	err = truncate(f, size)
-	return errors.Join(err, f.Close(), n.db.ReleaseFile(f, n.typ, os.O_WRONLY))
+	return errors.Join(err, f.Close(), n.db.ReleaseFile(f, n.typ))
 }
 
 // openWith opens the backing file for whoever asks. This process itself, which
@@ -199,7 +199,7 @@ func (n *fileNode) openWith(ctx context.Context, node sqliteNode, flags uint32) 
 	if err != nil {
 		return nil, 0, n.fs.root.fail("open", n.name, err)
 	}
-	return node.handle(f, int(flags), release), node.openFlags(), 0
+	return node.handle(f, release), node.openFlags(), 0
 }
 
 // isOwnThread reports whether a request comes from this process. What FUSE calls
@@ -214,7 +214,7 @@ func isOwnThread(ctx context.Context) bool {
 }
 
 // releaseFunc is told of the close of a handle.
-type releaseFunc func(f fsx.File, typ litefs.FileType, flags int) error
+type releaseFunc func(f fsx.File, typ litefs.FileType) error
 
 // statFile fills out from an open file.
 func statFile(f fsx.File, out *fuse.Attr) syscall.Errno {

@@ -16,8 +16,8 @@ type databaseNode struct{ fileNode }
 
 func (n *databaseNode) remove() error { return n.db.RemoveDatabase() }
 
-func (n *databaseNode) handle(f fsx.File, flags int, release releaseFunc) gofs.FileHandle {
-	return &handle{node: &n.fileNode, f: f, flags: flags, release: release, write: n.db.WriteDatabase, sync: n.db.SyncDatabase}
+func (n *databaseNode) handle(f fsx.File, release releaseFunc) gofs.FileHandle {
+	return &handle{node: &n.fileNode, f: f, release: release, write: n.db.WriteDatabase, sync: n.db.SyncDatabase}
 }
 
 // Open implements fs.NodeOpener.
@@ -35,8 +35,8 @@ type journalNode struct{ fileNode }
 
 func (n *journalNode) remove() error { return n.db.RemoveJournal() }
 
-func (n *journalNode) handle(f fsx.File, flags int, release releaseFunc) gofs.FileHandle {
-	return passthroughHandle{&handle{node: &n.fileNode, f: f, flags: flags, release: release, write: n.db.WriteJournal, sync: n.db.SyncJournal}}
+func (n *journalNode) handle(f fsx.File, release releaseFunc) gofs.FileHandle {
+	return passthroughHandle{&handle{node: &n.fileNode, f: f, release: release, write: n.db.WriteJournal, sync: n.db.SyncJournal}}
 }
 
 // Open implements fs.NodeOpener.
@@ -54,8 +54,8 @@ type walNode struct{ fileNode }
 
 func (n *walNode) remove() error { return n.db.RemoveWAL() }
 
-func (n *walNode) handle(f fsx.File, flags int, release releaseFunc) gofs.FileHandle {
-	return passthroughHandle{&handle{node: &n.fileNode, f: f, flags: flags, release: release, write: n.db.WriteWAL, sync: n.db.SyncWAL}}
+func (n *walNode) handle(f fsx.File, release releaseFunc) gofs.FileHandle {
+	return passthroughHandle{&handle{node: &n.fileNode, f: f, release: release, write: n.db.WriteWAL, sync: n.db.SyncWAL}}
 }
 
 // Open implements fs.NodeOpener.
@@ -73,8 +73,8 @@ type shmNode struct{ fileNode }
 
 func (n *shmNode) remove() error { return n.db.RemoveSHM() }
 
-func (n *shmNode) handle(f fsx.File, flags int, release releaseFunc) gofs.FileHandle {
-	return passthroughHandle{&handle{node: &n.fileNode, f: f, flags: flags, release: release, write: writePlain, sync: fsx.File.Sync}}
+func (n *shmNode) handle(f fsx.File, release releaseFunc) gofs.FileHandle {
+	return passthroughHandle{&handle{node: &n.fileNode, f: f, release: release, write: writePlain, sync: fsx.File.Sync}}
 }
 
 // Open implements fs.NodeOpener.
@@ -96,8 +96,8 @@ func (n *superJournalNode) create(flags int, mode os.FileMode) (fsx.File, error)
 
 func (n *superJournalNode) remove() error { return n.db.RemoveSuperJournal(n.name) }
 
-func (n *superJournalNode) handle(f fsx.File, flags int, _ releaseFunc) gofs.FileHandle {
-	return &handle{node: &n.fileNode, f: f, flags: flags, write: writePlain, sync: fsx.File.Sync}
+func (n *superJournalNode) handle(f fsx.File, _ releaseFunc) gofs.FileHandle {
+	return &handle{node: &n.fileNode, f: f, write: writePlain, sync: fsx.File.Sync}
 }
 
 // Open implements fs.NodeOpener.
@@ -106,7 +106,7 @@ func (n *superJournalNode) Open(_ context.Context, flags uint32) (gofs.FileHandl
 	if err != nil {
 		return nil, 0, n.fs.root.fail("open", n.name, err)
 	}
-	return n.handle(f, int(flags), nil), n.openFlags(), 0
+	return n.handle(f, nil), n.openFlags(), 0
 }
 
 // Setattr implements fs.NodeSetattrer.

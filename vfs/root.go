@@ -107,7 +107,7 @@ func (r *rootNode) Create(ctx context.Context, name string, flags, mode uint32, 
 	}
 	r.fs.newIno(name)
 	inode := r.attach(ctx, name, child)
-	handle := child.handle(f, int(flags), db.ReleaseFile)
+	handle := child.handle(f, db.ReleaseFile)
 	if errno := statFile(f, &out.Attr); errno != 0 {
 		return nil, nil, 0, errno
 	}

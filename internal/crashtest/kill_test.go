@@ -187,7 +187,7 @@ func (h *harness) judge() {
 	h.history.mu.Unlock()
 	h.node.check()
 	if h.t.Failed() {
-		h.t.Fatalf("writers %+v; errors %v", h.config, h.history.errors)
+		h.t.Fatalf("writers up to %d: %+v; errors %v", h.nextID, h.config, h.history.errors)
 	}
 }
 
@@ -220,18 +220,9 @@ func (h *harness) restart() (kills int) {
 	return kills
 }
 
-// onlyLong leaves a test out of short runs.
-func onlyLong(t *testing.T) {
-	t.Helper()
-	if os.Getenv("LITEFS_TEST_LONG") == "" {
-		t.Skip("takes minutes; LITEFS_TEST_LONG=1, as make torture sets it, runs it")
-	}
-}
-
 // The node is killed at a random moment, with writers at work, and started again
 // on the same directories.
 func TestKillNode(t *testing.T) {
-	onlyLong(t)
 	h := newHarness(t)
 	kills, zombies := 0, 0
 	for round := 0; kills < *rounds; round++ {
@@ -267,7 +258,6 @@ func TestKillNode(t *testing.T) {
 // Programs are killed at a random moment. Whoever opens the database then rolls
 // back or recovers what they have left, and no transaction comes of it.
 func TestKillProgram(t *testing.T) {
-	onlyLong(t)
 	h := newHarness(t)
 	for kills := 0; kills < *rounds; kills++ {
 		if kills%roundsPerDatabase == 0 {

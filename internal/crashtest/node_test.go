@@ -65,8 +65,8 @@ func newNode(t *testing.T, passthrough string) *node {
 		if !t.Failed() {
 			_ = os.RemoveAll(base) // what stays in the directory for temporary files is no fault
 		} else if _, err := os.Stat(n.dir); err == nil {
-			text := n.log.String()
-			t.Logf("data directory kept: %s; end of the log of the node:\n%s", n.dir, text[max(0, len(text)-6000):])
+			name := filepath.Join(base, "log")
+			t.Logf("data directory kept: %s; log of the node: %s; %v", n.dir, name, os.WriteFile(name, n.log.Bytes(), 0o600))
 		}
 	})
 	return n
