@@ -48,6 +48,9 @@ type Store struct {
 	// BackgroundCheckpoint has WALs checkpointed before the application's own
 	// threshold is reached. It takes effect once SetMount has been called.
 	BackgroundCheckpoint bool
+	// ReplicaWrites is what happens to programs that write to a WAL-mode database
+	// while the node is a replica. NewStore sets it to ReplicaWritesWait.
+	ReplicaWrites ReplicaWrites
 	// StrictVerify recomputes the checksum of the whole database after every
 	// capture. It is for tests: a commit then costs O(database).
 	StrictVerify bool
@@ -85,6 +88,7 @@ func NewStore(path string, candidate bool) *Store {
 		RetentionMonitorInterval: DefaultRetentionMonitorInterval,
 		MaxLogSizeBytes:          DefaultMaxLogSizeBytes,
 		Compress:                 true,
+		ReplicaWrites:            ReplicaWritesWait,
 		path:                     path,
 		candidate:                candidate,
 		dbs:                      make(map[string]*DB),
