@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"cmd/litefs":           {"*"},
 	"configs":              {},
 	"vfs":                  {".", "internal/fsx"},
+	"stream":               {".", "ltx"},
 	".":                    {"ltx", "internal/sqlite", "internal/filelock", "internal/fsx"},
 	"ltx":                  {},
 	"internal/sqlite":      {},

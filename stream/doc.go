@@ -1,0 +1,2 @@
+// Package stream carries changes from the primary to its replicas over HTTP.
+package stream
