@@ -14,8 +14,8 @@ import (
 	"litefs/internal/fsx"
 )
 
-// IDLength is the length of a node ID in characters: 96 random bits in
-// hexadecimal.
+// IDLength is the length of a node ID or a cluster ID in characters: 96 random
+// bits in hexadecimal.
 const IDLength = 24
 
 // loadNodeID reads the node's identifier, and makes one the first time.
@@ -29,16 +29,27 @@ func loadNodeID(fsys fsx.FS, dir string) (string, error) {
 		return "", err
 	}
 	id := strings.TrimSpace(string(data))
-	if raw, err := hex.DecodeString(id); err != nil || len(raw) != IDLength/2 {
+	if !isID(id) {
 		return "", fmt.Errorf("node ID in %q is %q, want %d hexadecimal digits; remove the file to have a new one made", name, id, IDLength)
 	}
 	return id, nil
 }
 
-func createNodeID(fsys fsx.FS, name string) (string, error) {
+// newID returns a new random identifier.
+func newID() string {
 	var raw [IDLength / 2]byte
 	_, _ = rand.Read(raw[:]) // never returns an error
-	id := hex.EncodeToString(raw[:])
+	return hex.EncodeToString(raw[:])
+}
+
+// isID reports whether id has the form of an identifier.
+func isID(id string) bool {
+	raw, err := hex.DecodeString(id)
+	return err == nil && len(raw) == IDLength/2
+}
+
+func createNodeID(fsys fsx.FS, name string) (string, error) {
+	id := newID()
 	if err := fsx.WriteFileAtomic(fsys, name, []byte(id+"\n"), 0o600); err != nil {
 		return "", err
 	}

@@ -23,6 +23,7 @@ const (
 	DefaultRetentionDuration        = 10 * time.Minute
 	DefaultRetentionMonitorInterval = time.Minute
 	DefaultMaxLogSizeBytes          = 1 << 30
+	DefaultReconnectDelay           = time.Second
 )
 
 // Store is a set of databases in one data directory. Set the exported fields
@@ -54,6 +55,9 @@ type Store struct {
 	// StrictVerify recomputes the checksum of the whole database after every
 	// capture. It is for tests: a commit then costs O(database).
 	StrictVerify bool
+	// ReconnectDelay is the pause before a node that has lost the primary, or found
+	// none, looks for it again.
+	ReconnectDelay time.Duration
 
 	path      string
 	candidate bool
@@ -64,6 +68,9 @@ type Store struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	watch  *watcher
+
+	cluster   cluster
+	readiness *readiness
 
 	mu          sync.Mutex // guards what follows
 	dbs         map[string]*DB
@@ -88,6 +95,8 @@ func NewStore(path string, candidate bool) *Store {
 		RetentionMonitorInterval: DefaultRetentionMonitorInterval,
 		MaxLogSizeBytes:          DefaultMaxLogSizeBytes,
 		Compress:                 true,
+		ReconnectDelay:           DefaultReconnectDelay,
+		readiness:                newReadiness(),
 		ReplicaWrites:            ReplicaWritesWait,
 		path:                     path,
 		candidate:                candidate,
@@ -131,6 +140,9 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.id, err = loadNodeID(s.FS, s.path); err != nil {
+		return err
+	}
+	if err = s.loadCluster(); err != nil {
 		return err
 	}
 	if s.watch, err = newWatcher(); err != nil {
