@@ -1,7 +1,6 @@
 package litefs
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -139,11 +138,13 @@ func (s *Store) loadCluster() error {
 		return err
 	}
 	var state clusterState
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	err = decoder.Decode(&state)
-	if err == nil && state.ID != "" && !isID(state.ID) {
-		err = fmt.Errorf("cluster ID is %q, want %d hexadecimal digits", state.ID, IDLength)
+	err = json.Unmarshal(data, &state)
+	switch {
+	case err != nil:
+	case state == clusterState{}:
+		err = errors.New("neither cluster-id nor epoch in it")
+	case state.ID != "" && !isID(state.ID):
+		err = fmt.Errorf("cluster-id is %q, want %d hexadecimal digits", state.ID, IDLength)
 	}
 	if err != nil {
 		return fmt.Errorf("file %q is damaged: %w; write the cluster-id of another node into it, or remove it on a replica to have it join its primary's cluster", s.clusterPath(), err)

@@ -1,9 +1,239 @@
 package litefs
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
 
-// RunLease makes the node the primary while it holds the lease, and has it follow
-// the primary otherwise, until ctx is done.
+const (
+	// leaseCallTimeout bounds one question to the lease store.
+	leaseCallTimeout = 10 * time.Second
+	// demotionTimeout bounds how long a primary that steps down waits for writers
+	// to let go of their locks before it goes on without.
+	demotionTimeout = 5 * time.Second
+	// maxReported bounds what leaseLoop remembers of what it has reported.
+	maxReported = 100
+)
+
+// RunLease is the loop that gives the node its role, until ctx is done: the
+// primary while it holds the lease, which only a candidate asks for, and else a
+// replica that follows the primary by means of client. What fails is reported and
+// tried again after ReconnectDelay.
+//
+// The node is a replica whenever RunLease waits for something, and when it has
+// returned. A primary stops taking writes while its lease still has a part of its
+// TTL left, so that its successor finds no other primary at work; when ctx is done
+// it gives the lease back. The error is that of giving it back.
 func (s *Store) RunLease(ctx context.Context, leaser Leaser, client Client) error {
-	return ctx.Err()
+	l := &leaseLoop{store: s, leaser: leaser, client: client, reported: make(map[string]bool)}
+	if err := s.BecomeReplica(ctx, nil); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("begin as a replica: %w", err)
+	}
+	for ctx.Err() == nil {
+		lease, err := l.acquire(ctx)
+		switch {
+		case err == nil:
+			err = l.lead(ctx, lease)
+			if ctx.Err() != nil {
+				return err
+			}
+			l.report(slog.LevelWarn, "not the primary any more", err)
+			l.endedAt = time.Now()
+		case !errors.Is(err, ErrPrimaryExists) && ctx.Err() == nil:
+			l.report(slog.LevelWarn, "lease cannot be acquired", err)
+		}
+		l.follow(ctx)
+	}
+	return nil
+}
+
+// leaseLoop is the state of one RunLease.
+type leaseLoop struct {
+	store  *Store
+	leaser Leaser
+	client Client
+
+	endedAt  time.Time       // when the last attempt to lead or to follow ended
+	reported map[string]bool // what was reported since one succeeded
+}
+
+// acquire asks for the lease, on a candidate.
+func (l *leaseLoop) acquire(ctx context.Context) (Lease, error) {
+	if !l.store.candidate {
+		return nil, ErrPrimaryExists
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaseCallTimeout)
+	defer cancel()
+	return l.leaser.Acquire(ctx)
+}
+
+// lead is the primary for as long as the lease lasts. It returns why it ended; if
+// ctx is done, the error of giving the lease back.
+func (l *leaseLoop) lead(ctx context.Context, lease Lease) error {
+	err := l.promote(ctx, lease)
+	if err == nil {
+		// Scripts wait for this line, which is that of LiteFS.
+		l.store.Logger.Info("primary lease acquired, advertising as "+l.leaser.AdvertiseURL(), //nolint:sloglint // see above
+			slog.Uint64("epoch", l.store.Epoch()), slog.String("cluster", l.store.ClusterID()))
+		clear(l.reported)
+		err = l.hold(ctx, lease)
+	}
+	done := ctx.Err() != nil
+	if done {
+		l.store.Logger.Info("exiting primary, destroying lease")
+		err = nil
+	}
+	demotion, cancel := context.WithTimeout(context.WithoutCancel(ctx), demotionTimeout)
+	defer cancel()
+	if demoteErr := l.store.BecomeReplica(demotion, nil); demoteErr != nil {
+		err = errors.Join(err, fmt.Errorf("stop taking writes: %w", demoteErr))
+	}
+	if closeErr := lease.Close(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("give lease back: %w", closeErr))
+	}
+	return err
+}
+
+// promote makes the node the primary, unless that takes longer than the lease lasts.
+func (l *leaseLoop) promote(ctx context.Context, lease Lease) error {
+	if err := l.store.lead(lease.Epoch()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithDeadline(ctx, stepDownAt(lease))
+	defer cancel()
+	if err := l.store.BecomePrimary(ctx); err != nil {
+		return fmt.Errorf("become the primary: %w", err)
+	}
+	l.store.MarkReady()
+	return nil
+}
+
+// hold renews the lease until it is lost or ctx is done, and returns why it ended.
+func (l *leaseLoop) hold(ctx context.Context, lease Lease) error {
+	for next := renewAt(lease); ; {
+		if err := sleep(ctx, time.Until(next)); err != nil {
+			return err
+		}
+		err := renew(ctx, lease)
+		switch {
+		case err == nil:
+			next = renewAt(lease)
+			continue
+		case errors.Is(err, ErrLeaseExpired) || ctx.Err() != nil:
+			return err
+		case !time.Now().Before(stepDownAt(lease)):
+			return fmt.Errorf("%w: %w", ErrLeaseExpired, err)
+		}
+		l.store.Logger.Warn("lease cannot be renewed, trying again", slog.Any("error", err))
+		next = time.Now().Add(min(lease.TTL()/10, time.Second))
+	}
+}
+
+func renew(ctx context.Context, lease Lease) error {
+	deadline := time.Now().Add(leaseCallTimeout)
+	if last := stepDownAt(lease); last.Before(deadline) {
+		deadline = last
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	return lease.Renew(ctx)
+}
+
+// renewAt returns when a lease is to be renewed next: a third into its TTL, so that
+// there is time to try again.
+func renewAt(lease Lease) time.Time {
+	at := lease.RenewedAt().Add(lease.TTL() / 3)
+	if soonest := time.Now().Add(lease.TTL() / 100); at.Before(soonest) {
+		return soonest
+	}
+	return at
+}
+
+// stepDownAt returns when a primary whose lease could not be renewed must begin to
+// step down. What is left of the TTL is for that, and for clocks that run unevenly.
+func stepDownAt(lease Lease) time.Time {
+	ttl := lease.TTL()
+	return lease.RenewedAt().Add(ttl - ttl/5)
+}
+
+// follow is a replica of the primary that there is, until the connection ends. It
+// does nothing but wait if the last attempt has only just ended: the lease may be
+// free by then.
+func (l *leaseLoop) follow(ctx context.Context) {
+	if pause := l.store.ReconnectDelay - time.Since(l.endedAt); pause > 0 {
+		_ = sleep(ctx, pause) // the caller looks at ctx
+		return
+	}
+	defer func() { l.endedAt = time.Now() }()
+	info, err := l.primaryInfo(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		l.report(slog.LevelWarn, "no primary to follow", err)
+	}
+	if err != nil && !errors.Is(err, ErrNoPrimary) {
+		return // the one that was known may well be there
+	}
+	if err := l.store.BecomeReplica(ctx, info); err != nil {
+		l.report(slog.LevelError, "cannot become a replica", err)
+		return
+	}
+	if info == nil {
+		return
+	}
+	// Scripts wait for this line, which is that of LiteFS.
+	l.report(slog.LevelInfo, "existing primary found ("+info.AdvertiseURL+"), connecting as replica", nil)
+	began := time.Now()
+	err = l.client.Follow(ctx, *info)
+	if time.Since(began) > l.store.ReconnectDelay {
+		clear(l.reported)
+	}
+	if ctx.Err() == nil {
+		l.report(slog.LevelWarn, "disconnected from primary, retrying", err)
+	}
+}
+
+// primaryInfo asks who the primary is. The info is nil if there is an error.
+func (l *leaseLoop) primaryInfo(ctx context.Context) (*PrimaryInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaseCallTimeout)
+	defer cancel()
+	info, err := l.leaser.PrimaryInfo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &info, nil
+}
+
+// report logs what has happened. What has been reported before, as it is with every
+// attempt while a primary is away, is for debugging only.
+func (l *leaseLoop) report(level slog.Level, msg string, err error) {
+	var attrs []slog.Attr
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	key := fmt.Sprint(msg, err)
+	if l.reported[key] {
+		level = slog.LevelDebug
+	}
+	if len(l.reported) >= maxReported {
+		clear(l.reported)
+	}
+	l.reported[key] = true
+	l.store.Logger.LogAttrs(context.Background(), level, msg, attrs...) //nolint:sloglint // the callers' messages are constant
+}
+
+// sleep waits, and returns the error of ctx if that is done first.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

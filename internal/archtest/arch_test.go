@@ -28,11 +28,14 @@ var allowed = map[string][]string{
 	"internal/sqlite":      {},
 	"internal/filelock":    {},
 	"internal/fsx":         {},
+	"leaser/static":        {"."},
+	"httpapi":              {".", "ltx"},
 	"internal/fsx/faultfs": {"internal/fsx"},
 	"internal/servertest":  {},
 	"internal/archtest":    {},
 
 	// For tests.
+	"leaser/leasertest":    {"."},
 	"internal/fsx/memfs":   {"internal/fsx"},
 	"internal/crashtest":   {"internal/fsx", "ltx"},
 	"internal/logcheck":    {"ltx"},
@@ -52,7 +55,7 @@ var fenced = map[string][]string{
 	"github.com/mattn/go-sqlite3":  {"internal/sqlitetest"}, // tests only: the product builds without cgo
 	"github.com/superfly/ltx":      {},                      // tests only: the judge of our own codec
 	"github.com/prometheus":        {".", "stream", "vfs", "cmd/litefs"},
-	"net/http":                     {"stream", "cmd/litefs", "leaser/consul", "internal/servertest"},
+	"net/http":                     {"stream", "httpapi", "cmd/litefs", "leaser/consul", "internal/servertest"},
 	"os/exec":                      {"cmd/litefs", "vfs", "internal/servertest", "internal/logcheck", "internal/mounttest", "internal/sqlitetest"},
 	"log":                          {},
 	"encoding/gob":                 {},
