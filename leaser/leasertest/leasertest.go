@@ -8,6 +8,8 @@
 //	}
 //
 // It leaves out the cases that cannot apply to it, each by name and with the reason.
+//
+//nolint:thelper // the cases are tests, and failures are to name their lines
 package leasertest
 
 import (
