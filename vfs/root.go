@@ -47,8 +47,8 @@ func newRootNode(fsys *FileSystem, info os.FileInfo) *rootNode {
 
 // Lookup implements fs.NodeLookuper.
 func (r *rootNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
-	if _, typ, err := litefs.ParseFilename(name); err == nil && typ == litefs.FileTypePos {
-		out.SetEntryTimeout(noCache) // it comes with the database, behind the kernel's back
+	if comesAndGoes(name) {
+		out.SetEntryTimeout(noCache)
 	}
 	if node := r.fs.textNode(name); node != nil {
 		out.SetEntryTimeout(noCache)
@@ -140,6 +140,9 @@ func (r *rootNode) Unlink(_ context.Context, name string) syscall.Errno {
 // Readdir implements fs.NodeReaddirer.
 func (r *rootNode) Readdir(context.Context) (gofs.DirStream, syscall.Errno) {
 	names := []string{lagName}
+	if r.fs.textNode(primaryName) != nil {
+		names = append(names, primaryName)
+	}
 	for _, db := range r.fs.store.DBs() {
 		names = append(names, fileNames(db)...)
 		superJournals, err := db.SuperJournals()

@@ -3,6 +3,7 @@ package vfs
 import (
 	"context"
 	"io/fs"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -14,8 +15,9 @@ import (
 )
 
 const (
-	lagName   = ".lag"
-	posSuffix = "-pos"
+	primaryName = ".primary"
+	lagName     = ".lag"
+	posSuffix   = "-pos"
 
 	// noCache is the shortest time that the kernel can be told to remember
 	// something for: 0 stands for the timeout of the mount.
@@ -39,9 +41,14 @@ var (
 // textNode returns the node of a file that is made from the store's state, or
 // nil if the name is not that of one.
 func (f *FileSystem) textNode(name string) *textNode {
-	if name == lagName {
-		// On the primary nothing is behind.
-		return &textNode{fs: f, text: func() (string, error) { return "0\n", nil }}
+	switch name {
+	case primaryName:
+		if f.store.PrimaryInfo() == nil {
+			return nil
+		}
+		return &textNode{fs: f, text: f.primaryText}
+	case lagName:
+		return &textNode{fs: f, text: f.lagText}
 	}
 	dbName, ok := strings.CutSuffix(name, posSuffix)
 	if !ok {
@@ -60,6 +67,31 @@ func (f *FileSystem) textNode(name string) *textNode {
 		}
 		return db.Pos().String() + "\n", nil
 	}}
+}
+
+// comesAndGoes reports whether name is that of a text file which appears with a
+// database or a role, behind the kernel's back: that it is not there must not be
+// remembered either.
+func comesAndGoes(name string) bool {
+	_, typ, err := litefs.ParseFilename(name)
+	return name == primaryName || err == nil && typ == litefs.FileTypePos
+}
+
+// primaryText names the primary. There is no such file on the primary itself, nor
+// while the primary is not known.
+func (f *FileSystem) primaryText() (string, error) {
+	info := f.store.PrimaryInfo()
+	if info == nil {
+		return "", fs.ErrNotExist // the role has changed since the name was looked up
+	}
+	return info.Hostname + "\n", nil
+}
+
+// lagText says how many milliseconds the node is behind the primary, rounded up: 0 is
+// on the primary only.
+func (f *FileSystem) lagText() (string, error) {
+	lag := f.store.Lag().Time
+	return strconv.FormatInt(int64((lag+time.Millisecond-1)/time.Millisecond), 10) + "\n", nil
 }
 
 func (n *textNode) attr(out *fuse.Attr) {
