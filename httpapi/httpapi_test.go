@@ -102,7 +102,7 @@ func TestHealthAndReadiness(t *testing.T) {
 
 func TestOtherPathsAndMethods(t *testing.T) {
 	_, url := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Method, " ", r.URL.Path)
+		_, _ = fmt.Fprint(w, r.Method, " ", r.URL.Path)
 	}))
 	for _, test := range []struct {
 		method, path string
