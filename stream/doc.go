@@ -62,17 +62,17 @@
 // each, ascending by name, the name of the database (string), TXID (8) and
 // post-apply checksum (8).
 //
-//	 1 LTX         name of the database (string), the LTX file (the rest)
-//	 2 Ready       nothing
-//	 3 Follow      lowest version (4), highest version (4), node (string),
-//	               cluster (string), epoch (8), positions
-//	 4 Hello       version (4), node (string), cluster (string), epoch (8),
-//	               session (string), heartbeat interval in milliseconds (4)
-//	 5 Difference  name of the database (string), 1 if it has diverged, else 0 (4)
-//	 6 Heartbeat   sender's clock in milliseconds since 1970 (8), positions that have
-//	               changed since its last heartbeat
-//	 7 Handoff     lease (string)
-//	 8 End         code (string), message (string)
+//	1 LTX         name of the database (string), the LTX file (the rest)
+//	2 Ready       nothing
+//	3 Follow      lowest version (4), highest version (4), node (string),
+//	              cluster (string), epoch (8), positions
+//	4 Hello       version (4), node (string), cluster (string), epoch (8),
+//	              session (string), heartbeat interval in milliseconds (4)
+//	5 Difference  name of the database (string), 1 if it has diverged, else 0 (4)
+//	6 Heartbeat   sender's clock in milliseconds since 1970 (8), positions that have
+//	              changed since its last heartbeat
+//	7 Handoff     lease (string)
+//	8 End         code (string), message (string)
 //
 // The payload of an LTX frame is at most MaxLTXSize and is never held in memory; any
 // other is at most MaxPayloadSize. The layout of Follow is the same in every version

@@ -232,6 +232,7 @@ func FuzzReadStreamFrame(f *testing.F) {
 		f.Add(goldenBytes(f, test.hex))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
+		in = bytes.Clone(in)
 		fixHash(in)
 		r := bytes.NewReader(in)
 		frame, body, err := readWhole(r)

@@ -182,7 +182,9 @@ type HandoffStreamFrame struct {
 // Type implements StreamFrame.
 func (*HandoffStreamFrame) Type() StreamFrameType { return StreamFrameTypeHandoff }
 
-func (f *HandoffStreamFrame) appendPayload(b []byte) ([]byte, error) { return appendString(b, f.LeaseID) }
+func (f *HandoffStreamFrame) appendPayload(b []byte) ([]byte, error) {
+	return appendString(b, f.LeaseID)
+}
 
 // EndStreamFrame says why the primary ends the session.
 type EndStreamFrame struct {
