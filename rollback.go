@@ -190,12 +190,9 @@ func (db *DB) stageJournal() (*stagedCommit, error) {
 	return db.stage(c)
 }
 
-// readDatabasePage reads a page of the database file. What lies past the end of
-// the file is zeros: SQLite does not write the free pages that it adds.
+// readDatabasePage reads a page of the database file.
 func (db *DB) readDatabasePage(pgno uint32, page []byte) error {
-	n, err := db.files.database.ReadAt(page, int64(pgno-1)*int64(len(page)))
-	clear(page[n:])
-	return ignoreEOF(err)
+	return readPageAt(db.files.database, pgno, page)
 }
 
 // growth yields the pages that a database gains when it grows.

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"litefs/internal/fsx"
@@ -77,12 +78,18 @@ type Store struct {
 	mountDir    string
 	passthrough bool
 	invalidator Invalidator
+	detached    context.Context // done once the mount is about to go; nil without one
+	detach      context.CancelFunc
 	closed      bool
 
 	subMu       sync.Mutex // guards subscribers; nothing is locked under it but a Subscriber
 	subscribers map[*Subscriber]struct{}
 
 	encoders sync.Pool // of *ltx.Encoder
+
+	stagings atomic.Uint64 // number of staging files made
+	noClone  atomic.Bool   // the file system cannot clone files
+	diverged atomic.Int64  // number of databases set aside
 }
 
 // NewStore returns a store over the data directory at path. A candidate may
@@ -295,6 +302,7 @@ func (s *Store) PosMap() map[string]ltx.Pos {
 func (s *Store) SetMount(dir string, passthrough bool, invalidator Invalidator) {
 	s.mu.Lock()
 	s.mountDir, s.passthrough, s.invalidator = dir, passthrough, invalidator
+	s.detached, s.detach = context.WithCancel(context.Background())
 	s.mu.Unlock()
 	for _, db := range s.DBs() {
 		db.wakeFollower()
@@ -306,6 +314,9 @@ func (s *Store) SetMount(dir string, passthrough bool, invalidator Invalidator) 
 func (s *Store) Detach() {
 	s.mu.Lock()
 	s.mountDir = ""
+	if s.detach != nil {
+		s.detach()
+	}
 	s.mu.Unlock()
 	for _, db := range s.DBs() {
 		db.detach()
