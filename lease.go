@@ -13,7 +13,7 @@ const (
 	leaseCallTimeout = 10 * time.Second
 	// demotionTimeout bounds how long a primary that steps down waits for writers
 	// to let go of their locks before it goes on without.
-	demotionTimeout = 5 * time.Second
+	demotionTimeout = 2 * time.Second
 	// maxReported bounds what leaseLoop remembers of what it has reported.
 	maxReported = 100
 )
@@ -29,8 +29,9 @@ const (
 // it gives the lease back. The error is that of giving it back.
 func (s *Store) RunLease(ctx context.Context, leaser Leaser, client Client) error {
 	l := &leaseLoop{store: s, leaser: leaser, client: client, reported: make(map[string]bool)}
-	if err := s.BecomeReplica(ctx, nil); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("begin as a replica: %w", err)
+	for err := s.BecomeReplica(ctx, nil); err != nil && ctx.Err() == nil; err = s.BecomeReplica(ctx, nil) {
+		l.report(ctx, slog.LevelError, "cannot begin as a replica", err)
+		_ = sleep(ctx, s.ReconnectDelay) // the loop looks at ctx
 	}
 	for ctx.Err() == nil {
 		lease, err := l.acquire(ctx)
@@ -40,10 +41,10 @@ func (s *Store) RunLease(ctx context.Context, leaser Leaser, client Client) erro
 			if ctx.Err() != nil {
 				return err
 			}
-			l.report(slog.LevelWarn, "not the primary any more", err)
+			l.report(ctx, slog.LevelWarn, "not the primary any more", err)
 			l.endedAt = time.Now()
 		case !errors.Is(err, ErrPrimaryExists) && ctx.Err() == nil:
-			l.report(slog.LevelWarn, "lease cannot be acquired", err)
+			l.report(ctx, slog.LevelWarn, "lease cannot be acquired", err)
 		}
 		l.follow(ctx)
 	}
@@ -118,17 +119,19 @@ func (l *leaseLoop) hold(ctx context.Context, lease Lease) error {
 			return err
 		}
 		err := renew(ctx, lease)
-		switch {
-		case err == nil:
+		if err == nil {
 			next = renewAt(lease)
 			continue
-		case errors.Is(err, ErrLeaseExpired) || ctx.Err() != nil:
+		}
+		if errors.Is(err, ErrLeaseExpired) || ctx.Err() != nil {
 			return err
-		case !time.Now().Before(stepDownAt(lease)):
+		}
+		l.report(ctx, slog.LevelWarn, "lease cannot be renewed, trying again", err)
+		next = time.Now().Add(min(lease.TTL()/20, time.Second))
+		if end := stepDownAt(lease); !next.Before(end) {
+			_ = sleep(ctx, time.Until(end)) // the role ends one way or the other
 			return fmt.Errorf("%w: %w", ErrLeaseExpired, err)
 		}
-		l.store.Logger.Warn("lease cannot be renewed, trying again", slog.Any("error", err))
-		next = time.Now().Add(min(lease.TTL()/10, time.Second))
 	}
 }
 
@@ -173,27 +176,27 @@ func (l *leaseLoop) follow(ctx context.Context) {
 		return
 	}
 	if err != nil {
-		l.report(slog.LevelWarn, "no primary to follow", err)
+		l.report(ctx, slog.LevelWarn, "no primary to follow", err)
 	}
 	if err != nil && !errors.Is(err, ErrNoPrimary) {
 		return // the one that was known may well be there
 	}
 	if err := l.store.BecomeReplica(ctx, info); err != nil {
-		l.report(slog.LevelError, "cannot become a replica", err)
+		l.report(ctx, slog.LevelError, "cannot become a replica", err)
 		return
 	}
 	if info == nil {
 		return
 	}
 	// Scripts wait for this line, which is that of LiteFS.
-	l.report(slog.LevelInfo, "existing primary found ("+info.AdvertiseURL+"), connecting as replica", nil)
+	l.report(ctx, slog.LevelInfo, "existing primary found ("+info.AdvertiseURL+"), connecting as replica", nil)
 	began := time.Now()
 	err = l.client.Follow(ctx, *info)
 	if time.Since(began) > l.store.ReconnectDelay {
 		clear(l.reported)
 	}
 	if ctx.Err() == nil {
-		l.report(slog.LevelWarn, "disconnected from primary, retrying", err)
+		l.report(ctx, slog.LevelWarn, "disconnected from primary, retrying", err)
 	}
 }
 
@@ -210,7 +213,7 @@ func (l *leaseLoop) primaryInfo(ctx context.Context) (*PrimaryInfo, error) {
 
 // report logs what has happened. What has been reported before, as it is with every
 // attempt while a primary is away, is for debugging only.
-func (l *leaseLoop) report(level slog.Level, msg string, err error) {
+func (l *leaseLoop) report(ctx context.Context, level slog.Level, msg string, err error) {
 	var attrs []slog.Attr
 	if err != nil {
 		attrs = append(attrs, slog.Any("error", err))
@@ -223,7 +226,7 @@ func (l *leaseLoop) report(level slog.Level, msg string, err error) {
 		clear(l.reported)
 	}
 	l.reported[key] = true
-	l.store.Logger.LogAttrs(context.Background(), level, msg, attrs...) //nolint:sloglint // the callers' messages are constant
+	l.store.Logger.LogAttrs(ctx, level, msg, attrs...) //nolint:sloglint // the callers' messages are constant
 }
 
 // sleep waits, and returns the error of ctx if that is done first.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -16,19 +15,19 @@ import (
 	"litefs/vfs"
 )
 
-// unmountGrace is how long a stopping node waits for programs to close their
-// files before it detaches the mount from under them.
-const unmountGrace = 2 * time.Second
-
 func newMountCommand(std streams, load *loadOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mount [-- COMMAND [ARG...]]",
-		Short: "Mount the databases and capture every commit",
+		Short: "Run a node: mount the databases and replicate them",
 		Long: `Mount the directory of the configuration and serve the databases in it until the
 process is told to stop (SIGINT, SIGTERM). Programs then have two seconds to
 close their files before the mount is detached.
 
-Once the databases can be used, the commands of the configuration's exec key, or
+The primary takes writes and sends every commit to the replicas; a replica follows
+the primary and refuses writes. /info, /healthz and /readyz at http.addr tell the
+state of the node.
+
+Once the databases can be used (a replica has caught up with its primary), the commands of the configuration's exec key, or
 the command after "--" in their place, are run one after another. Signals are
 passed on to the one that runs. When the last has ended, or one has failed, the
 node stops and its exit code is that of the command.`,
@@ -58,43 +57,33 @@ func runMount(ctx context.Context, load *loadOptions, flags *pflag.FlagSet, comm
 	if err := store.Open(ctx); err != nil {
 		return err
 	}
-	err = serve(ctx, store, cfg, command, std)
-	return errors.Join(err, store.Close())
+	n := &node{cfg: cfg, store: store, logger: logger}
+	if err = n.start(ctx); err == nil {
+		err = n.serve(ctx, command, std)
+	}
+	return errors.Join(err, n.stop(), store.Close()) //nolint:contextcheck // ctx is done by then
 }
 
-// serve mounts the store, runs the commands, and unmounts when they have ended
-// or ctx is done.
-func serve(ctx context.Context, store *litefs.Store, cfg configs.Config, command []string, std streams) (err error) {
-	fsys, err := vfs.Mount(store, vfs.Options{
-		Dir:         cfg.FUSE.Dir,
-		AllowOther:  cfg.FUSE.AllowOther,
-		Passthrough: cfg.FUSE.Passthrough == configs.PassthroughAuto,
-		Debug:       cfg.FUSE.Debug,
-	})
-	if err != nil {
-		return err
+// serve runs the commands once the node is ready, and returns when they have ended or
+// ctx is done.
+func (n *node) serve(ctx context.Context, command []string, std streams) error {
+	children := childCommands(n.cfg, command)
+	if len(children) > 0 {
+		n.waitReady(ctx)
 	}
-	// Scripts wait for these two lines, which are those of LiteFS.
-	store.Logger.Info("primary lease acquired, advertising as " + cfg.Lease.AdvertiseURL)               //nolint:sloglint // see above
-	store.Logger.Info("LiteFS mounted to: "+cfg.FUSE.Dir, slog.Bool("passthrough", fsys.Passthrough())) //nolint:sloglint // see above
-	defer func() {
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmountGrace)
-		defer cancel()
-		store.Detach()
-		err = errors.Join(err, fsys.Unmount(grace))
-	}()
-	children := childCommands(cfg, command)
-	if len(children) == 0 {
-		<-ctx.Done()
-		store.Logger.Info("signal received, litefs shutting down")
-		return nil
+	if len(children) > 0 && ctx.Err() == nil {
+		return runChildren(ctx, children, std, n.logger)
 	}
-	return runChildren(ctx, children, std, store.Logger)
+	<-ctx.Done()
+	n.logger.Info("signal received, litefs shutting down")
+	return nil
 }
 
 func newStore(cfg configs.Config, logger *slog.Logger) *litefs.Store {
 	store := litefs.NewStore(cfg.Data.Dir, cfg.Lease.Candidate)
 	store.Logger = logger
+	store.ReplicaWrites = litefs.ReplicaWrites(cfg.Lease.ReplicaWrites)
+	store.ReconnectDelay = cfg.Lease.ReconnectDelay
 	store.RetentionDuration = cfg.Data.Retention
 	store.RetentionMonitorInterval = cfg.Data.RetentionMonitorInterval
 	store.MaxLogSizeBytes = int64(cfg.Data.MaxLogSize)

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"litefs"
+	"litefs/configs"
+	"litefs/httpapi"
+	"litefs/leaser/static"
+	"litefs/stream"
+	"litefs/vfs"
+)
+
+const (
+	// firstRoleTimeout is how long a starting node waits for the lease store to say
+	// whether it is the primary, before it mounts without knowing.
+	firstRoleTimeout = 2 * time.Second
+	// unmountGrace is how long a stopping node waits for programs to close their
+	// files before it detaches the mount from under them.
+	unmountGrace = 2 * time.Second
+	// requestGrace is how long a stopping node lets requests for its state run on.
+	requestGrace = time.Second
+)
+
+// node is a running node: an open store and what is built around it.
+type node struct {
+	cfg    configs.Config
+	store  *litefs.Store
+	logger *slog.Logger
+
+	leaser  litefs.Leaser
+	http    *httpapi.Server
+	streams *stream.Server
+	client  *gatedClient
+	fsys    *vfs.FileSystem
+
+	stopLease context.CancelFunc
+	leaseDone chan struct{} // closed once RunLease has returned
+	leaseErr  error         // what it has returned
+}
+
+// start brings a node to life on an open store. It is to be stopped whatever
+// happens, even after an error.
+//
+// The role is settled before the mount is there, so that a program that finds the
+// mount of a primary can write to it at once. A replica follows its primary only
+// once it is mounted: it changes databases as a SQLite peer, through the mount.
+func (n *node) start(ctx context.Context) (err error) {
+	if n.http, err = httpapi.Listen(n.cfg.HTTP.Addr); err != nil {
+		return err
+	}
+	if n.leaser, err = newLeaser(n.cfg.Lease, n.ownURL(n.cfg.Lease.AdvertiseURL)); err != nil {
+		return err
+	}
+	n.streams = stream.NewServer(n.store, stream.ServerOptions{Logger: n.logger})
+	n.http.Serve(httpapi.NewHandler(n.store, httpapi.Options{
+		Logger:       n.logger,
+		Version:      readBuildInfo().Version,
+		AdvertiseURL: n.ownURL(n.cfg.HTTP.AdvertiseURL),
+		Stream:       n.streams,
+	}), n.logger)
+	n.client = newGatedClient(stream.NewClient(n.store, stream.ClientOptions{Logger: n.logger}))
+	n.runLease(ctx)
+	select {
+	case <-n.store.ReadyCh():
+	case <-n.client.called:
+	case <-time.After(firstRoleTimeout):
+	case <-ctx.Done():
+		return nil
+	}
+	n.fsys, err = vfs.Mount(n.store, vfs.Options{
+		Dir:         n.cfg.FUSE.Dir,
+		AllowOther:  n.cfg.FUSE.AllowOther,
+		Passthrough: n.cfg.FUSE.Passthrough == configs.PassthroughAuto,
+		Debug:       n.cfg.FUSE.Debug,
+	})
+	if err != nil {
+		return err
+	}
+	// Scripts wait for these two lines, which are those of LiteFS.
+	n.logger.Info("LiteFS mounted to: "+n.cfg.FUSE.Dir, slog.Bool("passthrough", n.fsys.Passthrough())) //nolint:sloglint // see above
+	n.logger.Info("http server listening on: " + n.http.URL())                                          //nolint:sloglint // see above
+	n.client.open()
+	return nil
+}
+
+// runLease starts the loop that gives the node its role.
+func (n *node) runLease(ctx context.Context) {
+	ctx, n.stopLease = context.WithCancel(ctx)
+	n.leaseDone = make(chan struct{})
+	go func() {
+		defer close(n.leaseDone)
+		n.leaseErr = n.store.RunLease(ctx, n.leaser, n.client)
+	}()
+}
+
+// waitReady returns once the databases can be used, or ctx is done.
+func (n *node) waitReady(ctx context.Context) {
+	if !n.store.Ready() {
+		n.logger.Info("waiting to connect to cluster")
+	}
+	select {
+	case <-n.store.ReadyCh():
+		n.logger.Info("connected to cluster, ready")
+	case <-ctx.Done():
+	}
+}
+
+// stop takes the node down, in the order in which others notice the least: first
+// the role, with which writes end and the lease goes to another node; then the
+// streams, which bring the replicas the last transactions; the mount comes last.
+// The store stays open.
+func (n *node) stop() error {
+	var errs []error
+	if n.stopLease != nil {
+		n.stopLease()
+		<-n.leaseDone
+		errs = append(errs, n.leaseErr)
+	}
+	if n.streams != nil {
+		errs = append(errs, n.streams.Close())
+	}
+	if n.http != nil {
+		grace, cancel := context.WithTimeout(context.Background(), requestGrace)
+		defer cancel()
+		errs = append(errs, n.http.Shutdown(grace))
+	}
+	if n.leaser != nil {
+		errs = append(errs, n.leaser.Close())
+	}
+	n.store.Detach()
+	if n.fsys != nil {
+		grace, cancel := context.WithTimeout(context.Background(), unmountGrace)
+		defer cancel()
+		errs = append(errs, n.fsys.Unmount(grace))
+	}
+	return errors.Join(errs...)
+}
+
+// ownURL returns url or, if that is empty because the port was left to the system,
+// the URL under which this node listens.
+func (n *node) ownURL(url string) string {
+	if url != "" {
+		return url
+	}
+	return "http://" + net.JoinHostPort(n.cfg.Lease.Hostname, strconv.Itoa(n.http.Port()))
+}
+
+// newLeaser returns the lease that the configuration asks for. advertiseURL is the
+// primary's on a static replica, and this node's elsewhere.
+func newLeaser(cfg configs.Lease, advertiseURL string) (litefs.Leaser, error) {
+	switch cfg.Type {
+	case configs.LeaseStatic:
+		return static.NewLeaser(cfg.Static.Primary, cfg.Hostname, advertiseURL), nil
+	default:
+		return nil, &configError{fmt.Errorf("lease.type %q is not built into this program", cfg.Type)}
+	}
+}
+
+// gatedClient is a client that follows nobody before it is opened.
+type gatedClient struct {
+	litefs.Client
+	called   chan struct{} // closed once there is a primary to follow
+	callOnce sync.Once
+	opened   chan struct{}
+}
+
+func newGatedClient(client litefs.Client) *gatedClient {
+	return &gatedClient{Client: client, called: make(chan struct{}), opened: make(chan struct{})}
+}
+
+func (c *gatedClient) open() { close(c.opened) }
+
+// Follow implements litefs.Client.
+func (c *gatedClient) Follow(ctx context.Context, primary litefs.PrimaryInfo) error {
+	c.callOnce.Do(func() { close(c.called) })
+	select {
+	case <-c.opened:
+		return c.Client.Follow(ctx, primary)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
