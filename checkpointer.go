@@ -103,7 +103,7 @@ type checkpointRun struct {
 func (c *checkpointRun) prepare() (bool, error) {
 	db := c.db
 	db.captureMu.Lock()
-	if db.files.wal == nil || db.files.database == nil {
+	if db.following.Load() || db.files.wal == nil || db.files.database == nil {
 		db.captureMu.Unlock()
 		return false, nil
 	}
@@ -276,6 +276,10 @@ func (c *checkpointRun) truncate() error {
 	if err != nil || size <= want {
 		return err
 	}
+	writer := c.guards.Guard(LockTypeWrite)
+	if writer.State() == GuardStateExclusive { // the peer of a replica is the writer
+		return c.cut(want)
+	}
 	if err := c.take(LockTypeWrite); err != nil {
 		return err
 	}
@@ -283,9 +287,12 @@ func (c *checkpointRun) truncate() error {
 	if err != nil || now != c.header {
 		return errors.Join(errCheckpointBusy, err)
 	}
-	err = c.database.Truncate(want)
-	if err == nil {
-		err = c.db.store.invalidate(c.db, want, 0)
+	return errors.Join(c.cut(want), writer.Unlock())
+}
+
+func (c *checkpointRun) cut(size int64) error {
+	if err := c.database.Truncate(size); err != nil {
+		return err
 	}
-	return errors.Join(err, c.guards.Guard(LockTypeWrite).Unlock())
+	return c.db.store.invalidate(c.db, size, 0)
 }

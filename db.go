@@ -33,6 +33,13 @@ type DB struct {
 	// Now returns the time that goes into LTX files.
 	Now func() time.Time
 
+	// applyMu is held while a replica applies and while the role changes. It comes
+	// before captureMu, and no FUSE handler takes it: what is done under it uses
+	// the mount.
+	applyMu    sync.Mutex
+	peer       *peer            // on a replica, while the database has a WAL
+	unfinished *unfinishedApply // or nil
+
 	captureMu sync.Mutex
 	sumsMu    sync.RWMutex // taken by writers of pageSize and sums; a leaf below captureMu
 	files     backingFiles
@@ -49,7 +56,9 @@ type DB struct {
 	handles map[FileType]map[fsx.File]struct{} // of programs; see addHandle
 
 	follower *follower
+	held     chan struct{} // closed when programs may open the database; nil if they may
 
+	following  atomic.Bool // others' transactions are applied, nothing is captured
 	walOnly    atomic.Bool // there is a WAL and no rollback journal
 	walSynced  atomic.Bool // SQLite has synced the WAL that is there
 	dirChanged atomic.Bool // names were added or removed since the last SyncDir
@@ -297,6 +306,11 @@ func pageCount(size int64, pageSize uint32) uint32 {
 
 // close captures what is outstanding and saves the page checksums.
 func (db *DB) close() error {
+	db.applyMu.Lock()
+	defer db.applyMu.Unlock()
+	if err := db.closePeer(); err != nil {
+		return err
+	}
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
 	err := errors.Join(db.dropPrepared(), db.captureAll())

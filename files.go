@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"litefs/internal/fsx"
+	"litefs/internal/sqlite"
 )
 
 // OpenFile opens one of SQLite's files, which must exist, on behalf of a
@@ -15,6 +18,9 @@ import (
 func (db *DB) OpenFile(typ FileType, flag int) (fsx.File, error) {
 	db.captureMu.Lock() // so that the count is of the file that has the name
 	defer db.captureMu.Unlock()
+	if err := db.mayOpen(typ, flag); err != nil {
+		return nil, fmt.Errorf("open %s file of %q: %w", typ, db.name, err)
+	}
 	f, err := db.openOwn(typ, flag)
 	if err == nil {
 		db.addHandle(f, typ, flag)
@@ -32,6 +38,19 @@ func (db *DB) openOwn(typ FileType, flag int) (fsx.File, error) {
 	return db.store.FS.OpenFile(db.BackingPath(typ), flag&(os.O_RDONLY|os.O_WRONLY|os.O_RDWR), 0)
 }
 
+// mayOpen refuses what would let a program write on a replica. SQLite then opens
+// the file for reading, and tells whoever wants to write that the database is
+// read-only.
+func (db *DB) mayOpen(typ FileType, flag int) error {
+	if !db.following.Load() || flag&(os.O_WRONLY|os.O_RDWR) == 0 {
+		return nil
+	}
+	if typ == FileTypeJournal || typ == FileTypeWAL && db.store.ReplicaWrites == ReplicaWritesReadonly {
+		return ErrReadOnlyReplica
+	}
+	return nil
+}
+
 // CreateFile makes one of SQLite's files and opens it on behalf of a program.
 func (db *DB) CreateFile(typ FileType, flag int, perm os.FileMode) (fsx.File, error) {
 	db.captureMu.Lock()
@@ -39,6 +58,21 @@ func (db *DB) CreateFile(typ FileType, flag int, perm os.FileMode) (fsx.File, er
 	if err := db.beforeCreate(typ); err != nil {
 		return nil, fmt.Errorf("create %s file of %q: %w", typ, db.name, err)
 	}
+	f, err := db.createOwn(typ, flag, perm)
+	if err == nil {
+		db.addHandle(f, typ, flag)
+	}
+	return f, err
+}
+
+// CreateOwnFile makes one of SQLite's files for this process itself.
+func (db *DB) CreateOwnFile(typ FileType, flag int, perm os.FileMode) (fsx.File, error) {
+	db.captureMu.Lock()
+	defer db.captureMu.Unlock()
+	return db.createOwn(typ, flag, perm)
+}
+
+func (db *DB) createOwn(typ FileType, flag int, perm os.FileMode) (fsx.File, error) {
 	path := db.BackingPath(typ)
 	accmode := flag & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
 	f, err := db.store.FS.OpenFile(path, accmode|os.O_CREATE|os.O_EXCL, perm)
@@ -50,14 +84,13 @@ func (db *DB) CreateFile(typ FileType, flag int, perm os.FileMode) (fsx.File, er
 	}
 	db.dirChanged.Store(true)
 	db.afterCreate(typ)
-	db.addHandle(f, typ, flag)
 	return f, nil
 }
 
 // beforeCreate refuses files that the node may not have, and captures what a
 // new journal would hide.
 func (db *DB) beforeCreate(typ FileType) error {
-	if typ != FileTypeSHM && !db.store.IsPrimary() {
+	if !db.store.IsPrimary() && (typ != FileTypeSHM || db.following.Load()) {
 		return ErrReadOnlyReplica
 	}
 	if typ == FileTypeJournal || typ == FileTypeWAL {
@@ -137,8 +170,35 @@ func (db *DB) hasHandle(typ FileType) bool {
 func (db *DB) RemoveSHM() error {
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
+	if db.following.Load() {
+		return fmt.Errorf("remove wal-index of %q: %w", db.name, ErrReadOnlyReplica)
+	}
 	db.dropSHM()
 	return db.removeFile(FileTypeSHM)
+}
+
+// RemoveOwnFile removes one of SQLite's files for this process itself, on a
+// replica.
+func (db *DB) RemoveOwnFile(typ FileType) error {
+	db.captureMu.Lock()
+	defer db.captureMu.Unlock()
+	switch typ {
+	case FileTypeWAL:
+		db.stopFollower()
+		db.walSynced.Store(false)
+		db.wal.cursor, db.wal.valid = sqlite.WALCursor{}, true
+	case FileTypeSHM:
+		db.dropSHM()
+	default:
+		db.tx.reset()
+		db.intake = intakeState{}
+	}
+	return db.removeFile(typ)
+}
+
+// mountPath returns the name of a file in the mount at dir.
+func (db *DB) mountPath(dir string, typ FileType) string {
+	return filepath.Join(dir, db.name+strings.TrimPrefix(filepath.Base(db.BackingPath(typ)), "database"))
 }
 
 // removeFile removes a file of SQLite's, which must exist.
@@ -156,7 +216,7 @@ func (db *DB) removeFile(typ FileType) error {
 func (db *DB) RemoveDatabase() error {
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
-	if !db.store.IsPrimary() {
+	if !db.store.IsPrimary() || db.following.Load() {
 		return fmt.Errorf("drop database %q: %w", db.name, ErrReadOnlyReplica)
 	}
 	// A crash between the two leaves the file there and a log that says it is

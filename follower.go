@@ -142,7 +142,7 @@ func rest(ctx context.Context, d time.Duration) bool {
 func (db *DB) checkpointDue() bool {
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
-	if db.wal.shm == nil || db.intake.on || db.wal.cursor.Frame < checkpointFrames {
+	if db.following.Load() || db.wal.shm == nil || db.intake.on || db.wal.cursor.Frame < checkpointFrames {
 		return false
 	}
 	info, err := sqlite.NewWALIndex(db.wal.shm).CheckpointInfo()
@@ -154,7 +154,7 @@ func (db *DB) checkpointDue() bool {
 func (db *DB) capturePublished(reason captureReason) (pending bool, err error) {
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
-	if db.files.wal == nil || db.files.database == nil {
+	if db.following.Load() || db.files.wal == nil || db.files.database == nil {
 		return false, nil
 	}
 	if err := db.setAlarm(db.captureWAL(reason)); err != nil {
@@ -213,6 +213,13 @@ func (db *DB) openMountedSHM() {
 
 // detach closes what the database has open through the mount.
 func (db *DB) detach() {
+	db.applyMu.Lock()
+	_ = db.closePeer() // its files are as they are
+	if u := db.unfinished; u != nil && u.peer != nil {
+		_ = u.peer.close()
+		u.peer = nil
+	}
+	db.applyMu.Unlock()
 	db.captureMu.Lock()
 	shm := db.wal.shm
 	if shm == db.files.shm {

@@ -62,7 +62,7 @@ func (db *DB) endIntake(f fsx.File) error {
 // takeIn captures a database that is complete. What is not a database is left
 // alone, and can still become one.
 func (db *DB) takeIn() error {
-	if !db.intake.on || db.files.database == nil {
+	if !db.intake.on || db.following.Load() || db.files.database == nil {
 		return nil
 	}
 	view, err := db.openView()

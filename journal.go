@@ -90,6 +90,9 @@ func (db *DB) prepareSync() error {
 func (db *DB) captureForSync() (checkpoint bool, err error) {
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
+	if db.following.Load() {
+		return false, nil
+	}
 	journal, err := db.readJournal()
 	switch {
 	case err != nil:
@@ -159,7 +162,7 @@ func (db *DB) Settle() {
 }
 
 func (db *DB) settleJournal() error {
-	if !db.tx.written {
+	if !db.tx.written || db.following.Load() {
 		return nil
 	}
 	journal, err := db.readJournal()
@@ -208,6 +211,9 @@ func (db *DB) RemoveJournal() error {
 func (db *DB) CommitJournal(mode JournalMode, finish func() error) error {
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
+	if db.following.Load() {
+		return fmt.Errorf("commit %s journal of %q: %w", mode, db.name, ErrReadOnlyReplica)
+	}
 	if err := db.commitJournal(finish); err != nil {
 		return fmt.Errorf("commit %s journal of %q: %w", mode, db.name, err)
 	}

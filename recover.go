@@ -33,9 +33,15 @@ func (db *DB) open(ctx context.Context) error {
 	if err := db.rollBackHotJournal(); err != nil {
 		return fmt.Errorf("roll back hot journal: %w", err)
 	}
+	if err := db.resumeReplace(); err != nil {
+		return fmt.Errorf("replace ltx log: %w", err)
+	}
 	last, err := db.openLog()
 	if err != nil {
 		return fmt.Errorf("open ltx log: %w", err)
+	}
+	if err := db.redoApply(last); err != nil {
+		return fmt.Errorf("apply the log: %w", err)
 	}
 	if err := db.reconcile(ctx, last); err != nil {
 		return err

@@ -47,7 +47,7 @@ func (db *DB) WriteDatabase(f fsx.File, data []byte, offset int64) error {
 // a page as it has been captured. It is the usual case by far, and waits neither
 // for a capture that is going on nor captures what has been committed since.
 func (db *DB) checkpointsCaptured(data []byte, offset int64) bool {
-	if !db.walOnly.Load() || !db.store.IsPrimary() {
+	if !db.walOnly.Load() || db.following.Load() {
 		return false
 	}
 	db.sumsMu.RLock()
@@ -62,7 +62,7 @@ func (db *DB) checkpointsCaptured(data []byte, offset int64) bool {
 
 // beforeDatabaseWrite decides what a write to the database file is part of.
 func (db *DB) beforeDatabaseWrite(f fsx.File, offset, size int64) error {
-	if !db.store.IsPrimary() {
+	if db.following.Load() {
 		return ErrReadOnlyReplica
 	}
 	covered, checkpoint, err := db.coverWrite(f, offset, size)
@@ -131,7 +131,7 @@ func (db *DB) TruncateDatabase(f fsx.File, size int64) error {
 }
 
 func (db *DB) truncateDatabase(f fsx.File, size int64) error {
-	if !db.store.IsPrimary() {
+	if db.following.Load() {
 		return ErrReadOnlyReplica
 	}
 	if err := db.settleJournal(); err != nil {

@@ -75,6 +75,7 @@ type Store struct {
 
 	mu          sync.Mutex // guards what follows
 	dbs         map[string]*DB
+	role        roleState
 	mountDir    string
 	passthrough bool
 	invalidator Invalidator
@@ -126,9 +127,6 @@ func (s *Store) ID() string { return s.id }
 
 // Candidate reports whether the node may become the primary.
 func (s *Store) Candidate() bool { return s.candidate }
-
-// IsPrimary reports whether the node takes writes.
-func (s *Store) IsPrimary() bool { return true }
 
 // Open locks the data directory, recovers every database in it, and starts the
 // background work. ErrDataDirLocked tells that another process is at work there.
@@ -281,6 +279,10 @@ func (s *Store) CreateDBIfNotExists(name string) (*DB, error) {
 	if err := db.create(); err != nil {
 		return nil, fmt.Errorf("create database %q: %w", name, err)
 	}
+	if s.role.replica {
+		db.following.Store(true)
+		db.holdOpens(s.mountDir == "")
+	}
 	s.dbs[name] = db
 	return db, nil
 }
@@ -306,6 +308,9 @@ func (s *Store) SetMount(dir string, passthrough bool, invalidator Invalidator) 
 	s.mu.Unlock()
 	for _, db := range s.DBs() {
 		db.wakeFollower()
+		if db.following.Load() {
+			db.attachSoon()
+		}
 	}
 }
 
@@ -339,6 +344,39 @@ func (s *Store) invalidate(db *DB, offset, size int64) error {
 		return nil
 	}
 	return invalidator.InvalidateDB(db, offset, size)
+}
+
+// invalidateEntry has the kernel drop what it knows of a name in the mount.
+func (s *Store) invalidateEntry(name string) error {
+	s.mu.Lock()
+	invalidator := s.invalidator
+	s.mu.Unlock()
+	if invalidator == nil {
+		return nil
+	}
+	return invalidator.InvalidateEntry(name)
+}
+
+// mountedAt is where the databases are mounted.
+type mountedAt struct {
+	dir  string          // "" if they are not
+	gone bool            // they were, and programs may still have files open
+	ctx  context.Context // done when the mount goes, or with the one it is made from
+}
+
+// mountContext returns where the databases are mounted. The caller must call the
+// function that it returns.
+func (s *Store) mountContext(ctx context.Context) (mountedAt, context.CancelFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := mountedAt{dir: s.mountDir, gone: s.detached != nil && s.mountDir == "", ctx: ctx}
+	if s.detached == nil {
+		return m, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	m.ctx = ctx
+	stop := context.AfterFunc(s.detached, func() { cancel(ErrClosed) })
+	return m, func() { stop(); cancel(nil) }
 }
 
 // MountDir returns where the databases are mounted, or "".

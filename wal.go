@@ -80,6 +80,9 @@ func (db *DB) Gate() error {
 // captureAll captures what the database has that the log has not, whatever its
 // journal mode.
 func (db *DB) captureAll() error {
+	if db.following.Load() {
+		return nil // all there is comes from the log
+	}
 	if err := db.settleJournal(); err != nil {
 		return err
 	}
@@ -120,6 +123,9 @@ func (db *DB) SyncWAL(f fsx.File) error {
 func (db *DB) TruncateWAL(f fsx.File, size int64) error {
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
+	if db.following.Load() {
+		return fmt.Errorf("truncate WAL of %q: %w", db.name, ErrReadOnlyReplica)
+	}
 	if db.files.database != nil {
 		if err := db.gateLocked(); err != nil {
 			return fmt.Errorf("truncate WAL of %q: %w", db.name, err)
@@ -148,6 +154,9 @@ func (db *DB) TruncateWAL(f fsx.File, size int64) error {
 func (db *DB) RemoveWAL() error {
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
+	if db.following.Load() {
+		return fmt.Errorf("remove WAL of %q: %w", db.name, ErrReadOnlyReplica)
+	}
 	if db.files.database != nil {
 		if err := db.gateLocked(); err != nil {
 			return fmt.Errorf("remove WAL of %q: %w", db.name, err)

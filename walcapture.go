@@ -38,7 +38,7 @@ const (
 
 // captureWAL captures every commit between the cursor and the bound.
 func (db *DB) captureWAL(reason captureReason) error {
-	if db.files.wal == nil || db.files.database == nil || db.intake.on {
+	if db.following.Load() || db.files.wal == nil || db.files.database == nil || db.intake.on {
 		return nil
 	}
 	if leftover, err := db.walLeftover(); err != nil || leftover {

@@ -20,7 +20,7 @@ import (
 type sqliteNode interface {
 	gofs.InodeEmbedder
 	base() *fileNode
-	create(flags int, mode os.FileMode) (fsx.File, error)
+	create(own bool, flags int, mode os.FileMode) (fsx.File, error)
 	remove() error
 	statPath(out *fuse.Attr) syscall.Errno
 	handle(f fsx.File, release releaseFunc) gofs.FileHandle
@@ -72,7 +72,10 @@ func (f *FileSystem) newNode(db *litefs.DB, typ litefs.FileType, name string) sq
 	return node
 }
 
-func (n *fileNode) create(flags int, mode os.FileMode) (fsx.File, error) {
+func (n *fileNode) create(own bool, flags int, mode os.FileMode) (fsx.File, error) {
+	if own {
+		return n.db.CreateOwnFile(n.typ, flags, mode)
+	}
 	return n.db.CreateFile(n.typ, flags, mode)
 }
 
@@ -194,6 +197,10 @@ func (n *fileNode) openWith(ctx context.Context, node sqliteNode, flags uint32) 
 	open, release := n.db.OpenFile, n.db.ReleaseFile
 	if isOwnThread(ctx) {
 		open, release = n.db.OpenOwnFile, nil
+	} else if n.typ == litefs.FileTypeDatabase {
+		if err := n.db.AwaitPeer(ctx); err != nil {
+			return nil, 0, n.fs.root.fail("open", n.name, err)
+		}
 	}
 	f, err := open(n.typ, int(flags))
 	if err != nil {

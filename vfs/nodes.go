@@ -90,7 +90,7 @@ func (n *shmNode) Setattr(_ context.Context, fh gofs.FileHandle, in *fuse.SetAtt
 // superJournalNode is the super-journal of a transaction over several databases.
 type superJournalNode struct{ fileNode }
 
-func (n *superJournalNode) create(flags int, mode os.FileMode) (fsx.File, error) {
+func (n *superJournalNode) create(_ bool, flags int, mode os.FileMode) (fsx.File, error) {
 	return n.db.CreateSuperJournal(n.name, flags, mode)
 }
 

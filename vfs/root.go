@@ -91,12 +91,16 @@ func (r *rootNode) Create(ctx context.Context, name string, flags, mode uint32, 
 	if err != nil || typ == litefs.FileTypePos || r.fs.textNode(name) != nil {
 		return nil, nil, 0, r.refuse("create", name)
 	}
+	own := isOwnThread(ctx) && !r.fs.store.IsPrimary()
+	if !own && !r.fs.store.IsPrimary() && r.fs.store.DB(dbName) == nil {
+		return nil, nil, 0, r.fail("create", name, litefs.ErrReadOnlyReplica)
+	}
 	db, err := r.fs.store.CreateDBIfNotExists(dbName)
 	if err != nil {
 		return nil, nil, 0, r.fail("create", name, err)
 	}
 	child := r.fs.newNode(db, typ, name)
-	f, err := child.create(int(flags), os.FileMode(mode&0o7777))
+	f, err := child.create(own, int(flags), os.FileMode(mode&0o7777))
 	if err != nil {
 		return nil, nil, 0, r.fail("create", name, err)
 	}
@@ -107,7 +111,11 @@ func (r *rootNode) Create(ctx context.Context, name string, flags, mode uint32, 
 	}
 	r.fs.newIno(name)
 	inode := r.attach(ctx, name, child)
-	handle := child.handle(f, db.ReleaseFile)
+	release := db.ReleaseFile
+	if own {
+		release = nil
+	}
+	handle := child.handle(f, release)
 	if errno := statFile(f, &out.Attr); errno != 0 {
 		return nil, nil, 0, errno
 	}
@@ -115,7 +123,7 @@ func (r *rootNode) Create(ctx context.Context, name string, flags, mode uint32, 
 }
 
 // Unlink implements fs.NodeUnlinker.
-func (r *rootNode) Unlink(_ context.Context, name string) syscall.Errno {
+func (r *rootNode) Unlink(ctx context.Context, name string) syscall.Errno {
 	dbName, typ, err := litefs.ParseFilename(name)
 	db := r.fs.store.DB(dbName)
 	if err != nil || typ == litefs.FileTypePos || r.fs.textNode(name) != nil {
@@ -125,7 +133,11 @@ func (r *rootNode) Unlink(_ context.Context, name string) syscall.Errno {
 		return syscall.ENOENT
 	}
 	node := r.fs.newNode(db, typ, name)
-	if err := node.remove(); err != nil {
+	remove := node.remove
+	if isOwnThread(ctx) && !r.fs.store.IsPrimary() && typ != litefs.FileTypeSuperJournal {
+		remove = func() error { return db.RemoveOwnFile(typ) }
+	}
+	if err := remove(); err != nil {
 		return r.fail("unlink", name, err)
 	}
 	r.fs.forget(name)
