@@ -56,6 +56,7 @@ type DB struct {
 	handles map[FileType]map[fsx.File]struct{} // of programs; see addHandle
 
 	follower *follower
+	partial  *partial
 	held     chan struct{} // closed when programs may open the database; nil if they may
 
 	following  atomic.Bool // others' transactions are applied, nothing is captured
@@ -99,6 +100,8 @@ func newDB(store *Store, name string) *DB {
 		log:    newLTXLog(store.FS, filepath.Join(dir, "ltx")),
 		Now:    time.Now,
 		moved:  make(chan struct{}),
+
+		partial: newPartial(store.FS, filepath.Join(dir, partialDir)),
 
 		handles: make(map[FileType]map[fsx.File]struct{}),
 	}

@@ -22,12 +22,15 @@ import (
 //	max TXID             T, that of this database
 //	min TXID             base+1 if the base lies before T, otherwise T
 //
-// An LTX file that begins with transaction 1 is a snapshot: it has every page and
-// no pre-apply checksum. A copy without transactions that has some of the pages
-// from a transfer that broke off is therefore answered with transactions that are
-// numbered one higher, 2 to T+1, and the checksum of an empty database before them.
-// ReceiveDifference, which knows that its database has no transaction, takes that
-// back.
+// If no page of the other copy is of use, the file is a snapshot: it begins with
+// transaction 1, has every page and no pre-apply checksum. That is so for an empty
+// copy, for one with another page size, and for a database that has been dropped.
+//
+// A file that begins with transaction 1 can be nothing else. A copy without
+// transactions that has some of the pages, from a transfer that broke off, is
+// therefore answered with transactions that are numbered one higher, 2 to T+1, and
+// the checksum of an empty database before them. ReceiveDifference, which knows that
+// its database has no transaction, takes that back.
 
 // ErrNoTransactions is returned for a database that has had no transaction: there
 // is nothing to send, and an LTX file cannot say so.
@@ -48,13 +51,13 @@ const pageSumSize = 8
 // content is compared with the position while it is read, and an error returned if
 // it is something else.
 func (db *DB) WriteDifferenceTo(ctx context.Context, w io.Writer, base ltx.Pos, sums io.Reader) (ltx.Pos, error) {
-	ctx, cancel := db.store.mountLifetime(ctx)
+	mount, cancel := db.store.mountContext(ctx)
 	defer cancel()
 	have, err := db.readPageSums(sums)
 	if err != nil {
 		return ltx.Pos{}, fmt.Errorf("read page checksums of another copy of %q: %w", db.name, err)
 	}
-	pos, err := db.writeDifference(ctx, w, base, have)
+	pos, err := db.writeDifference(mount.ctx, w, base, have) //nolint:contextcheck // it is made from ctx
 	if err != nil {
 		return ltx.Pos{}, fmt.Errorf("send page difference of %q: %w", db.name, err)
 	}
@@ -68,8 +71,8 @@ func (db *DB) WriteSnapshotTo(ctx context.Context, w io.Writer) (ltx.Pos, error)
 }
 
 func (db *DB) writeDifference(ctx context.Context, w io.Writer, base ltx.Pos, have []ltx.Checksum) (pos ltx.Pos, err error) {
-	if base.TXID > 0 && db.TXID() == 1 {
-		have = nil // the file can only be a snapshot
+	if base.TXID > 0 && db.TXID() <= 1 {
+		have = nil // the file can only begin with transaction 1
 	}
 	view, err := db.openPosView(ctx, have)
 	if err != nil {
@@ -77,10 +80,7 @@ func (db *DB) writeDifference(ctx context.Context, w io.Writer, base ltx.Pos, ha
 	}
 	defer func() { err = errors.Join(err, view.release()) }()
 
-	hdr := differenceHeader(base, view.pos, len(have) > 0)
-	if hdr.IsSnapshot() && len(have) > 0 {
-		return pos, fmt.Errorf("%w: it has had its first transaction only now", errViewChanged)
-	}
+	hdr := differenceHeader(base, view.pos, view.whole())
 	hdr.PageSize, hdr.Commit = view.pageSize, view.pages
 	hdr.Timestamp, hdr.NodeID = db.Now().UnixMilli(), db.store.nodeNumber()
 
@@ -96,17 +96,16 @@ func (db *DB) writeDifference(ctx context.Context, w io.Writer, base ltx.Pos, ha
 	return view.pos, enc.Close()
 }
 
-// differenceHeader returns the header of the file that leads from base to pos. The
-// other copy has pages if hasPages is set.
-func differenceHeader(base, pos ltx.Pos, hasPages bool) ltx.Header {
-	hdr := ltx.Header{MinTXID: min(base.TXID+1, pos.TXID), MaxTXID: pos.TXID, PreApplyChecksum: base.PostApplyChecksum}
+// differenceHeader returns the header of the file that leads from base to pos.
+func differenceHeader(base, pos ltx.Pos, whole bool) ltx.Header {
 	switch {
-	case base.TXID == 0 && hasPages:
-		hdr.MinTXID, hdr.MaxTXID, hdr.PreApplyChecksum = 2, pos.TXID+1, ltx.ChecksumFlag
-	case hdr.IsSnapshot():
-		hdr.PreApplyChecksum = 0
+	case whole:
+		return ltx.Header{MinTXID: 1, MaxTXID: pos.TXID}
+	case base.TXID == 0:
+		return ltx.Header{MinTXID: 2, MaxTXID: pos.TXID + 1, PreApplyChecksum: ltx.ChecksumFlag}
+	default:
+		return ltx.Header{MinTXID: min(base.TXID+1, pos.TXID), MaxTXID: pos.TXID, PreApplyChecksum: base.PostApplyChecksum}
 	}
-	return hdr
 }
 
 // readPageSums reads the checksums of the pages of another copy. Those beyond the

@@ -25,7 +25,8 @@ func (s *Store) monitorRetention(ctx context.Context) {
 
 // EnforceRetention removes LTX files that are older than RetentionDuration, and
 // the oldest of what is larger than MaxLogSizeBytes, of every database. The
-// newest file of each stays. What cannot be removed is reported and tried again
+// newest file of each stays. So goes what is left of transfers that nobody has taken up
+// again. What cannot be removed is reported and tried again
 // the next time.
 func (s *Store) EnforceRetention(ctx context.Context) {
 	for _, db := range s.DBs() {
@@ -42,6 +43,9 @@ func (s *Store) EnforceRetention(ctx context.Context) {
 		}
 		if removed > 0 {
 			db.logger.Debug("removed old files of the log", slog.Int("files", removed))
+		}
+		if err := db.partial.removeStale(db.Now()); err != nil {
+			db.logger.Warn("cannot remove what is left of a transfer", slog.Any("error", err))
 		}
 	}
 }

@@ -81,6 +81,17 @@ func (v *posView) each(ctx context.Context, fn func(pgno uint32, page []byte) er
 	return nil
 }
 
+// whole reports whether the view wants every page.
+func (v *posView) whole() bool {
+	lock := ltx.LockPgno(v.pageSize)
+	for i, want := range v.want {
+		if want == 0 && uint32(i)+1 != lock {
+			return false
+		}
+	}
+	return true
+}
+
 // differing returns the checksum of each page that is not the one in have, and 0
 // for the others. The error says that the checksums do not add up to the sum that
 // is kept of them.
@@ -97,21 +108,4 @@ func (s *pageSums) differing(have []ltx.Checksum) ([]ltx.Checksum, error) {
 		return nil, fmt.Errorf("page checksums add up to %s, want %s", total|ltx.ChecksumFlag, s.checksum())
 	}
 	return want, nil
-}
-
-// mountLifetime returns a context that is done when ctx is or when the mount is
-// about to go, whichever is first: what is open in the mount must not keep it.
-func (s *Store) mountLifetime(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	s.mu.Lock()
-	detached := s.detached
-	s.mu.Unlock()
-	if detached == nil {
-		return ctx, func() { cancel(nil) }
-	}
-	stop := context.AfterFunc(detached, func() { cancel(context.Cause(detached)) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
-	}
 }

@@ -28,10 +28,8 @@ type stateReader struct {
 func (db *DB) openState() (*stateReader, pageSums, error) {
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
-	if db.store.IsPrimary() {
-		if err := db.captureAll(); err != nil {
-			return nil, pageSums{}, err
-		}
+	if err := db.captureAll(); err != nil {
+		return nil, pageSums{}, err
 	}
 	if err := db.checkSendable(); err != nil {
 		return nil, pageSums{}, err

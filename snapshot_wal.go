@@ -184,10 +184,8 @@ func (r *walReader) capture(have []ltx.Checksum) (*posView, error) {
 	if db.files.wal == nil || db.files.database == nil || db.intake.on {
 		return nil, errNoReadMark
 	}
-	if db.store.IsPrimary() {
-		if err := db.setAlarm(db.captureWAL(captureFollow)); err != nil {
-			return nil, err
-		}
+	if err := db.setAlarm(db.captureWAL(captureFollow)); err != nil {
+		return nil, err
 	}
 	if err := db.checkSendable(); err != nil {
 		return nil, err
