@@ -52,6 +52,12 @@ bench: ## benchmarks of the packages, and SQLite on a mount against a plain dire
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTARGS) ./...
 	@bench/mount.sh
 
+.PHONY: demo
+demo: ## a primary and a replica at work on this machine, with real databases
+	@scripts/setup.sh proj-data
+	@$(MAKE) --no-print-directory build
+	@scripts/demo.sh
+
 .PHONY: torture
 torture: setup ## the long runs: every mount test in every combination, ROUNDS kills of each kind
 	LITEFS_TEST_LONG=1 $(GO) test -count=1 -timeout=60m ./internal/sqlitetest
