@@ -44,6 +44,9 @@ func (db *DB) receiveDifference(ctx context.Context, r io.Reader) (f *ReceivedLT
 	if err != nil {
 		return nil, err
 	}
+	if err := db.store.FS.MkdirAll(db.log.dir, 0o777); err != nil { // where it is to go
+		return nil, err
+	}
 	file, path, err := db.partial.create()
 	if err != nil {
 		return nil, err

@@ -23,8 +23,9 @@ const (
 	// SHARED, so that no transaction can end; each copies only a few pages.
 	stagingRounds = 16
 	// stagingPause is the pause after a round that has not got everything. It
-	// doubles each time.
-	stagingPause = time.Millisecond
+	// doubles each time, up to stagingMaxPause.
+	stagingPause    = time.Millisecond
+	stagingMaxPause = 50 * time.Millisecond
 )
 
 // staging copies the pages of a database to a file of its own, without keeping
@@ -79,7 +80,7 @@ func (db *DB) stageInto(ctx context.Context, f fsx.File, have []ltx.Checksum) (*
 		if !rest(ctx, pause) {
 			return nil, context.Cause(ctx)
 		}
-		pause *= 2
+		pause = min(2*pause, stagingMaxPause)
 	}
 	return nil, fmt.Errorf("copy database %q: %w", db.name, errViewChanged)
 }
