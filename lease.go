@@ -82,15 +82,14 @@ func (l *leaseLoop) lead(ctx context.Context, lease Lease) error {
 		clear(l.reported)
 		err = l.hold(ctx, lease)
 	}
-	done := ctx.Err() != nil
-	if done {
+	if ctx.Err() != nil {
 		l.store.Logger.Info("exiting primary, destroying lease")
 		err = nil
 	}
 	demotion, cancel := context.WithTimeout(context.WithoutCancel(ctx), demotionTimeout)
 	defer cancel()
 	if demoteErr := l.store.BecomeReplica(demotion, nil); demoteErr != nil {
-		err = errors.Join(err, fmt.Errorf("stop taking writes: %w", demoteErr))
+		l.store.Logger.Warn("a transaction does not end; stepping down all the same", slog.Any("error", demoteErr))
 	}
 	if closeErr := lease.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("give lease back: %w", closeErr))

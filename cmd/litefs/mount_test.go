@@ -130,7 +130,8 @@ func TestMount(t *testing.T) {
 // Programs that hold files open do not keep the daemon from stopping; it says
 // who they are.
 func TestMountStopsWithOpenFiles(t *testing.T) {
-	d := startMount(t)
+	base := t.TempDir()
+	d := startMountIn(t, base)
 	d.waitFor(t, "LiteFS mounted to")
 	shell := exec.Command("sqlite3", filepath.Join(d.dir, "data.db"))
 	stdin, err := shell.StdinPipe()
@@ -147,6 +148,10 @@ func TestMountStopsWithOpenFiles(t *testing.T) {
 	t.Cleanup(func() {
 		_ = stdin.Close()
 		_ = shell.Wait() // it ends with the errors that it gets
+		// The files that the program had open are fenced off until the next start.
+		again := startMountIn(t, base)
+		again.waitFor(t, "LiteFS mounted to")
+		again.stop(t, 0)
 	})
 	if _, err := io.WriteString(stdin, "PRAGMA journal_mode=wal;\nCREATE TABLE t(x);\nBEGIN IMMEDIATE;\nSELECT 'ready';\n"); err != nil {
 		t.Fatal(err)
