@@ -27,9 +27,9 @@ type errorReader struct{ err error }
 func (r errorReader) Read([]byte) (int, error) { return 0, r.err }
 
 // lose has the node receive a file that breaks off.
-func (n *offlineNode) lose(file []byte, bytes int) {
+func (n *offlineNode) lose(file []byte, length int) {
 	n.t.Helper()
-	if _, err := n.db().ReceiveDifference(n.t.Context(), breakOff(file, bytes)); !errors.Is(err, errBroken) {
+	if _, err := n.db().ReceiveDifference(n.t.Context(), breakOff(file, length)); !errors.Is(err, errBroken) {
 		n.t.Fatalf("a stream that breaks off: %v", err)
 	}
 }
@@ -65,8 +65,11 @@ func TestBrokenTransfer(t *testing.T) {
 		{name: "shrinks", primary: [][]string{tableOf("300"), {"DELETE FROM t WHERE id > 60", "VACUUM"}, nil}},
 		{name: "grows", primary: [][]string{tableOf("300"), nil, {"INSERT INTO t(x) VALUES (randomblob(200000))"}}},
 		{name: "other database", primary: [][]string{tableOf("300"), {"UPDATE t SET x = randomblob(3000) WHERE id = 3"}, nil}, replica: tableOf("50")},
-		{name: "other page size", primary: [][]string{tableOf("300"), {"UPDATE t SET x = randomblob(3000) WHERE id = 3"}, nil},
-			replica: append([]string{"PRAGMA page_size = 8192"}, tableOf("50")...)},
+		{
+			name:    "other page size",
+			primary: [][]string{tableOf("300"), {"UPDATE t SET x = randomblob(3000) WHERE id = 3"}, nil},
+			replica: append([]string{"PRAGMA page_size = 8192"}, tableOf("50")...),
+		},
 		{name: "page size changes", primary: [][]string{tableOf("300"), {"PRAGMA page_size = 2048", "VACUUM"}, nil}},
 		{name: "dropped and made again", primary: [][]string{tableOf("300"), {"DROP TABLE t", "VACUUM"}, tableOf("100")}},
 	} {
