@@ -37,6 +37,7 @@ func TestHelp(t *testing.T) {
 	}
 	for _, command := range []string{
 		"", "config", "config show", "config validate", "config example", "version", "help",
+		"diverged", "diverged list", "diverged show", "diverged export", "diverged remove",
 		"completion", "completion bash", "completion zsh", "completion fish", "completion powershell",
 	} {
 		r := runLitefs(t, append(strings.Fields(command), "--help")...)
