@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"litefs"
@@ -47,6 +48,7 @@ type Server struct {
 	opts   ServerOptions
 	logger *slog.Logger
 	wg     sync.WaitGroup // one for each request
+	stage  atomic.Int32   // of stepping down
 
 	mu       sync.Mutex // guards what follows
 	closed   bool
@@ -210,6 +212,7 @@ func (s *Server) unregister(session *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, session.id)
+	close(session.ended)
 }
 
 // session returns a session by ID, or nil.

@@ -28,6 +28,7 @@ type session struct {
 	conn   sessionConn
 	w      *bufio.Writer
 	wake   chan struct{} // a name was added to woken
+	ended  chan struct{} // closed when the session is not the server's any more
 
 	// The session goroutine's own.
 	pending   map[string]struct{} // databases that may lack something
@@ -62,6 +63,7 @@ func newSession(server *Server, follow *FollowStreamFrame, conn sessionConn) *se
 		conn:      conn,
 		w:         bufio.NewWriterSize(conn.w, 64<<10),
 		wake:      make(chan struct{}, 1),
+		ended:     make(chan struct{}),
 		pending:   make(map[string]struct{}),
 		reported:  make(map[string]ltx.Pos),
 		unreached: make(map[string]ltx.TXID),
@@ -121,6 +123,9 @@ func (s *session) run(ctx context.Context) error {
 		if len(s.pending) > 0 {
 			continue
 		}
+		if s.drained() {
+			return ErrNotPrimary
+		}
 		select {
 		case <-sub.NotifyCh():
 		case <-s.wake:
@@ -177,7 +182,7 @@ func (s *session) checkRole(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case !s.store.IsPrimary():
+	case !s.store.IsPrimary() && s.server.stage.Load() == stageLeading:
 		return ErrNotPrimary
 	case s.store.Epoch() != s.epoch:
 		return fmt.Errorf("%w: it was %d, now it is %d", ErrNotPrimary, s.epoch, s.store.Epoch())
@@ -313,15 +318,15 @@ func (s *session) acknowledge(positions map[string]ltx.Pos) {
 			s.wakeUp(name)
 		}
 	}
+	if s.server.stage.Load() == stageDrained {
+		s.nudge()
+	}
 }
 
 // wakeUp has the session goroutine look at a database. The caller holds mu.
 func (s *session) wakeUp(name string) {
 	s.woken[name] = struct{}{}
-	select {
-	case s.wake <- struct{}{}:
-	default: // it will look anyway
-	}
+	s.nudge()
 }
 
 // replica returns what is known of a copy of a database. The caller holds mu.

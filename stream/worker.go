@@ -27,7 +27,7 @@ func (f *follower) work(ctx context.Context, q *queue) {
 			return
 		}
 		if err := f.do(ctx, q.db, batch); err != nil {
-			f.cancel(errors.Join(err, discardSteps(batch)))
+			f.cancel(err)
 			return
 		}
 		f.finish(q, batch)
@@ -109,7 +109,7 @@ func (f *follower) fetch(ctx context.Context, db *litefs.DB, diverged bool) erro
 		return err
 	}
 	if err := db.ApplyDifference(ctx, file); err != nil {
-		return errors.Join(err, file.Discard())
+		return err
 	}
 	f.logger.Info("database brought in line", slog.String("db", db.Name()), slog.Any("pos", db.Pos()))
 	return nil
