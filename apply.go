@@ -124,11 +124,16 @@ func (db *DB) ApplyDifference(ctx context.Context, f *ReceivedLTX) error {
 	return nil
 }
 
-// checkReplica makes sure that nobody else changes the database, and brings an
-// apply to its end that an error has cut short.
+// checkReplica makes sure that nobody else changes the database. What an error has
+// cut short, the change of the role or the last apply, it brings to its end.
 func (db *DB) checkReplica(ctx context.Context) error {
 	if !db.following.Load() {
-		return ErrNotReplica
+		if db.store.IsPrimary() {
+			return ErrNotReplica
+		}
+		if err := db.stopWriting(ctx); err != nil {
+			return err
+		}
 	}
 	return db.finishApply(ctx)
 }

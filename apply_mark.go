@@ -132,13 +132,16 @@ func (db *DB) enterLogMarked(f *ReceivedLTX, anew bool) error {
 
 // replaceAll makes the file at path the only one of the log, durably.
 func (l *ltxLog) replaceAll(path string, file ltxFile) error {
-	old, err := l.load()
+	entries, err := l.fs.ReadDir(l.dir)
 	if err != nil {
 		return err
 	}
 	l.adopt(nil)
-	for _, f := range old {
-		if err := removeIfExists(l.fs, l.path(f)); err != nil {
+	for _, entry := range entries {
+		if _, _, err := ltx.ParseFilename(entry.Name()); err != nil {
+			continue
+		}
+		if err := l.fs.Remove(filepath.Join(l.dir, entry.Name())); err != nil {
 			return err
 		}
 	}

@@ -63,7 +63,7 @@ func (l *ltxLog) load() ([]ltxFile, error) {
 	}
 	var files []ltxFile
 	for _, entry := range entries {
-		if filepath.Ext(entry.Name()) == tmpSuffix {
+		if ext := filepath.Ext(entry.Name()); ext == tmpSuffix || ext == replaceSuffix {
 			if err := l.fs.Remove(filepath.Join(l.dir, entry.Name())); err != nil {
 				return nil, err
 			}

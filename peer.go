@@ -266,7 +266,7 @@ func (p *peer) stopRollbackWriters(ctx context.Context) error {
 	if err := os.Remove(p.path + suffixJournal); err != nil && !isNotExist(err) {
 		return err
 	}
-	return nil
+	return db.store.FS.SyncDir(db.dir)
 }
 
 // exclude goes on from RESERVED to EXCLUSIVE: it waits for readers.

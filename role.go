@@ -162,6 +162,10 @@ func (db *DB) demote(ctx context.Context) error {
 	if db.following.Load() {
 		return nil
 	}
+	return db.stopWriting(ctx)
+}
+
+func (db *DB) stopWriting(ctx context.Context) error {
 	mount, cancel := db.store.mountContext(ctx)
 	defer cancel()
 	if mount.dir == "" || !db.Exists(FileTypeDatabase) {
@@ -181,13 +185,17 @@ func (db *DB) demote(ctx context.Context) error {
 }
 
 // stopCapture captures all that has been committed, and no more from then on. The
-// caller keeps writers out, or there are none.
+// caller keeps writers out, or there are none. That a journal has been removed is
+// made durable: it must not come back and be rolled back over what is applied.
 func (db *DB) stopCapture() error {
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
 	err := db.captureAll()
 	if err == nil {
 		err = db.log.sync()
+	}
+	if err == nil {
+		err = db.store.FS.SyncDir(db.dir)
 	}
 	if err == nil {
 		db.following.Store(true)
