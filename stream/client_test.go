@@ -74,7 +74,9 @@ func TestFollowLag(t *testing.T) {
 	replica := newReplica(t)
 	f := follow(t, replica, n.info())
 	f.reaches(t, src.db)
-	lagReaches(t, replica, func(lag litefs.Lag) bool { return lag.Time < 200*time.Millisecond && lag.Transactions == 0 && lag.Bytes == 0 })
+	lagReaches(t, replica, func(lag litefs.Lag) bool {
+		return lag.Time < 200*time.Millisecond && lag.Transactions == 0 && lag.Bytes == 0
+	})
 	f.stop()
 	lagReaches(t, replica, func(lag litefs.Lag) bool { return lag.Time > 300*time.Millisecond })
 }
@@ -88,7 +90,7 @@ func TestFollowDifference(t *testing.T) {
 	f := follow(t, replica, n.info())
 	f.reaches(t, src.db)
 	f.stop()
-	<-f.done
+	f.result(t) //nolint:errcheck // it was stopped
 	for range 5 {
 		src.commit("INSERT INTO t VALUES (1)")
 	}

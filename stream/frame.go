@@ -22,7 +22,7 @@ const (
 )
 
 // StreamFrameType says how to read a payload.
-type StreamFrameType uint32
+type StreamFrameType uint32 //nolint:revive // the name that LiteFS has for it
 
 // Types of frames. The values are on the wire.
 const (
@@ -37,7 +37,7 @@ const (
 )
 
 // StreamFrame is one message.
-type StreamFrame interface {
+type StreamFrame interface { //nolint:revive // the name that LiteFS has for it
 	// Type returns the type of the frame.
 	Type() StreamFrameType
 	// appendPayload appends the payload; for an LTX frame, what goes before the file.
@@ -97,7 +97,7 @@ func WriteStreamFrame(w io.Writer, f StreamFrame) error {
 		if file.Size < 0 {
 			return fmt.Errorf("write LTX frame: size of %d bytes", file.Size)
 		}
-		length, limit = length+uint64(file.Size), MaxLTXSize
+		length, limit = length+frameHashSize+uint64(file.Size), MaxLTXSize
 	}
 	if length > limit {
 		return fmt.Errorf("write frame of type %d: %d bytes, at most %d are allowed", f.Type(), length, limit)
@@ -107,18 +107,27 @@ func WriteStreamFrame(w io.Writer, f StreamFrame) error {
 	hash := xxhash.New()
 	_, _ = hash.Write(b) // never returns an error
 	if isLTX {
-		if _, err := w.Write(b); err != nil {
-			return err
-		}
-		if _, err := io.CopyN(io.MultiWriter(w, hash), file.Body, file.Size); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return fmt.Errorf("write LTX frame: %w", err)
-		}
-		b = b[:0]
+		return writeLTX(w, hash, b, file)
 	}
 	_, err = w.Write(hash.Sum(b))
+	return err
+}
+
+// writeLTX writes an LTX frame, of which begin is what goes before the first hash.
+func writeLTX(w io.Writer, hash *xxhash.Digest, begin []byte, f *LTXStreamFrame) error {
+	w = io.MultiWriter(w, hash)
+	sum := hash.Sum(nil)
+	hash.Reset()
+	if _, err := w.Write(append(begin, sum...)); err != nil {
+		return err
+	}
+	if _, err := io.CopyN(w, f.Body, f.Size); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("write LTX frame: %w", err)
+	}
+	_, err := w.Write(hash.Sum(nil))
 	return err
 }
 

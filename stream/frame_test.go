@@ -27,7 +27,7 @@ var golden = []struct {
 }{
 	{
 		"ltx", &LTXStreamFrame{Name: "db", Size: 3, Body: strings.NewReader("LTX")},
-		"00000001" + "0000000000000007" + "00026462" + "4c5458" + "c05bd13936a8e3a7",
+		"00000001" + "000000000000000f" + "00026462" + "8342fa8ff6bd5719" + "4c5458" + "01f5e101c2add3ce",
 	},
 	{"ready", &ReadyStreamFrame{}, "00000002" + "0000000000000000" + "d46336998d44d7a3"},
 	{
@@ -75,11 +75,11 @@ func readWhole(r io.Reader) (StreamFrame, []byte, error) {
 	return &LTXStreamFrame{Name: file.Name, Size: file.Size}, b, nil
 }
 
-func goldenBytes(t testing.TB, s string) []byte {
-	t.Helper()
+func goldenBytes(tb testing.TB, s string) []byte {
+	tb.Helper()
 	b, err := hex.DecodeString(s)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
@@ -154,6 +154,13 @@ func announce(typ StreamFrameType, length uint64, payload string) []byte {
 	return append(b, payload...)
 }
 
+// ltxFrameOf returns an LTX frame with the right hashes and no file.
+func ltxFrameOf(name string) []byte {
+	b := announce(StreamFrameTypeLTX, uint64(len(name)+frameHashSize), name)
+	b = binary.BigEndian.AppendUint64(b, xxhash.Sum64(b))
+	return binary.BigEndian.AppendUint64(b, xxhash.Sum64(b))
+}
+
 // What no node sends is refused although its hash is right.
 func TestReadStreamFrameBad(t *testing.T) {
 	pos := strings.Repeat("\x00", 16)
@@ -165,9 +172,11 @@ func TestReadStreamFrameBad(t *testing.T) {
 		"LTX too long":             announce(StreamFrameTypeLTX, MaxLTXSize+1, "\x00\x02db"),
 		"LTX without name":         frame(StreamFrameTypeLTX, ""),
 		"LTX with part of a name":  frame(StreamFrameTypeLTX, "\x00\x02d"),
-		"LTX with empty name":      frame(StreamFrameTypeLTX, "\x00\x00"),
-		"LTX of a journal":         frame(StreamFrameTypeLTX, "\x00\x0adb-journal"),
-		"LTX of another directory": frame(StreamFrameTypeLTX, "\x00\x04../x"),
+		"LTX without hash":         frame(StreamFrameTypeLTX, "\x00\x02db"),
+		"LTX with wrong hash":      frame(StreamFrameTypeLTX, "\x00\x02db12345678"),
+		"LTX with empty name":      ltxFrameOf("\x00\x00"),
+		"LTX of a journal":         ltxFrameOf("\x00\x0adb-journal"),
+		"LTX of another directory": ltxFrameOf("\x00\x04../x"),
 		"ready with payload":       frame(StreamFrameTypeReady, "x"),
 		"short hello":              frame(StreamFrameTypeHello, "\x00\x00\x00\x01"),
 		"hello without heartbeat":  frame(StreamFrameTypeHello, "\x00\x00\x00\x01\x00\x00\x00\x00"+strings.Repeat("\x00", 8)+"\x00\x00\x00\x00\x00\x00"),
@@ -252,13 +261,16 @@ func FuzzReadStreamFrame(f *testing.F) {
 	})
 }
 
-// fixHash gives the first frame in b the right hash, so that fuzzing reaches what
+// fixHash gives the first frame in b the right hashes, so that fuzzing reaches what
 // lies behind it.
 func fixHash(b []byte) {
 	if len(b) < frameHeaderSize+frameHashSize {
 		return
 	}
 	length := binary.BigEndian.Uint64(b[4:])
+	if begin := frameHeaderSize + 2 + int(binary.BigEndian.Uint16(b[frameHeaderSize:])); b[3] == byte(StreamFrameTypeLTX) && begin+frameHashSize <= len(b) {
+		binary.BigEndian.PutUint64(b[begin:], xxhash.Sum64(b[:begin]))
+	}
 	if length <= uint64(len(b)-frameHeaderSize-frameHashSize) {
 		end := frameHeaderSize + length
 		binary.BigEndian.PutUint64(b[end:], xxhash.Sum64(b[:end]))

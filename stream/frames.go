@@ -44,6 +44,14 @@ func readLTXFrame(body *payloadReader) (StreamFrame, error) {
 	if err := readExactly(body, name); err != nil {
 		return nil, err
 	}
+	want := body.hash.Sum64()
+	var sum [frameHashSize]byte
+	if err := readExactly(body, sum[:]); err != nil {
+		return nil, err
+	}
+	if got := binary.BigEndian.Uint64(sum[:]); got != want {
+		return nil, fmt.Errorf("%w: LTX frame: hash %016x of length and name, want %016x", ErrBadFrame, got, want)
+	}
 	if err := checkName(string(name)); err != nil {
 		return nil, fmt.Errorf("%w: LTX frame: %w", ErrBadFrame, err)
 	}

@@ -270,7 +270,7 @@ func connect(t *testing.T, n *node, first []byte) *peer {
 	go func() { _, _ = w.Write(first) }()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.http.URL+"/stream", r)
 	must(t, err)
-	resp, err := transport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req) //nolint:bodyclose // leave closes it
 	must(t, err)
 	p := &peer{t: t, resp: resp, body: w, r: bufio.NewReader(resp.Body)}
 	t.Cleanup(p.leave)
