@@ -11,8 +11,9 @@ import (
 const (
 	// leaseCallTimeout bounds one question to the lease store.
 	leaseCallTimeout = 10 * time.Second
-	// demotionTimeout bounds how long a primary that steps down waits for writers
-	// to let go of their locks before it goes on without.
+	// demotionTimeout bounds how long a primary that steps down waits for writers to
+	// let go of their locks, and for replicas to have everything, before it goes on
+	// without.
 	demotionTimeout = 2 * time.Second
 	// maxReported bounds what leaseLoop remembers of what it has reported.
 	maxReported = 100
@@ -82,19 +83,30 @@ func (l *leaseLoop) lead(ctx context.Context, lease Lease) error {
 		clear(l.reported)
 		err = l.hold(ctx, lease)
 	}
+	stepDown := l.store.BecomeReplica
 	if ctx.Err() != nil {
 		l.store.Logger.Info("exiting primary, destroying lease")
-		err = nil
+		stepDown, err = l.stepDown, nil
 	}
 	demotion, cancel := context.WithTimeout(context.WithoutCancel(ctx), demotionTimeout)
 	defer cancel()
-	if demoteErr := l.store.BecomeReplica(demotion, nil); demoteErr != nil {
+	if demoteErr := stepDown(demotion, nil); demoteErr != nil {
 		l.store.Logger.Warn("a transaction does not end; stepping down all the same", slog.Any("error", demoteErr))
 	}
 	if closeErr := lease.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("give lease back: %w", closeErr))
 	}
 	return err
+}
+
+// stepDown gives the role up while the lease is still held, which is the time to send
+// the replicas what they lack.
+func (l *leaseLoop) stepDown(ctx context.Context, info *PrimaryInfo) error {
+	demote := func(ctx context.Context) error { return l.store.BecomeReplica(ctx, info) }
+	if l.store.StepDown == nil {
+		return demote(ctx)
+	}
+	return l.store.StepDown(ctx, demote)
 }
 
 // promote makes the node the primary, unless that takes longer than the lease lasts.

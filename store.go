@@ -59,6 +59,10 @@ type Store struct {
 	// ReconnectDelay is the pause before a node that has lost the primary, or found
 	// none, looks for it again.
 	ReconnectDelay time.Duration
+	// StepDown, if set, takes part when a primary gives its role up of its own accord:
+	// it calls demote, with which writes end, and returns when the replicas that are
+	// connected have what was written, or ctx is done. The lease is given back after.
+	StepDown func(ctx context.Context, demote func(context.Context) error) error
 
 	path      string
 	candidate bool
@@ -359,24 +363,23 @@ func (s *Store) invalidateEntry(name string) error {
 
 // mountedAt is where the databases are mounted.
 type mountedAt struct {
-	dir  string          // "" if they are not
-	gone bool            // they were, and programs may still have files open
-	ctx  context.Context // done when the mount goes, or with the one it is made from
+	dir  string // "" if they are not
+	gone bool   // they were, and programs may still have files open
 }
 
-// mountContext returns where the databases are mounted. The caller must call the
-// function that it returns.
-func (s *Store) mountContext(ctx context.Context) (mountedAt, context.CancelFunc) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	m := mountedAt{dir: s.mountDir, gone: s.detached != nil && s.mountDir == "", ctx: ctx}
-	if s.detached == nil {
-		return m, func() {}
-	}
+// mountContext returns where the databases are mounted, and a context that is done
+// when ctx is or when the mount is about to go: what is open there must not keep it.
+// The caller must call the function that it returns.
+func (s *Store) mountContext(ctx context.Context) (context.Context, mountedAt, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	m.ctx = ctx
-	stop := context.AfterFunc(s.detached, func() { cancel(ErrClosed) })
-	return m, func() { stop(); cancel(nil) }
+	s.mu.Lock()
+	detached, mount := s.detached, mountedAt{dir: s.mountDir, gone: s.detached != nil && s.mountDir == ""}
+	s.mu.Unlock()
+	if detached == nil {
+		return ctx, mount, func() { cancel(nil) }
+	}
+	stop := context.AfterFunc(detached, func() { cancel(ErrClosed) })
+	return ctx, mount, func() { stop(); cancel(nil) }
 }
 
 // MountDir returns where the databases are mounted, or "".

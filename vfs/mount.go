@@ -154,6 +154,17 @@ func (f *FileSystem) Dir() string { return f.mountDir }
 // Wait returns once the file system is unmounted and all requests are done.
 func (f *FileSystem) Wait() { f.server.Wait() }
 
+// WaitIdle returns once no other program has a file of the mount open, or ctx is done.
+func (f *FileSystem) WaitIdle(ctx context.Context) {
+	for pause := 5 * time.Millisecond; len(openFileUsers(f.options.Dir)) > 0; pause = min(2*pause, 100*time.Millisecond) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
 // Unmount takes the mount away. While programs hold files open it tries again
 // until ctx is done, and then detaches the mount, so that the programs are left
 // with errors and the directory is free. It names the programs in the log.

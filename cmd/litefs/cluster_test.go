@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -248,6 +251,58 @@ func TestPrimaryRestarts(t *testing.T) {
 		if after := sqlite(t, replica.path("data.db"), "SELECT count(*) FROM t"); after == before {
 			t.Errorf("%s rows before and after", after)
 		}
+	}
+}
+
+// A primary that is told to stop in the middle of a stream of commits goes when its
+// replica has every one that was acknowledged, and does not take long.
+func TestPrimaryStopsWithoutLoss(t *testing.T) {
+	primary, replica := startPair(t)
+	db := primary.path("data.db")
+	sqlite(t, db, "PRAGMA journal_mode=wal; CREATE TABLE t (id INTEGER PRIMARY KEY)")
+	writer := exec.Command("sqlite3", "-cmd", ".timeout 100", "-cmd", ".bail on", db)
+	stdin, err := writer.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := writer.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for i := 1; ; i++ {
+			if _, err := fmt.Fprintf(stdin, "INSERT INTO t VALUES (%d); SELECT %d;\n", i, i); err != nil {
+				return // the shell has ended
+			}
+		}
+	}()
+	acknowledged := 0
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		n, err := strconv.Atoi(lines.Text())
+		if err != nil {
+			t.Fatalf("the shell printed %q", lines.Text())
+		}
+		if acknowledged = n; n == 500 {
+			if err := primary.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_ = writer.Wait() // with the error of the first write that was refused
+	began := time.Now()
+	primary.wait(t, 0)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the primary took %v to stop", took)
+	}
+	rows := sqlite(t, replica.path("data.db"), "SELECT count(*), max(id) FROM t")
+	if want := fmt.Sprintf("%d|%d", acknowledged, acknowledged); rows != want {
+		t.Errorf("the replica has %s rows, %s were acknowledged; log of the primary:\n%s", rows, want, strings.Join(primary.log, "\n"))
+	}
+	if acknowledged < 500 {
+		t.Errorf("only %d commits were made", acknowledged)
 	}
 }
 

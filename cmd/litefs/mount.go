@@ -53,15 +53,14 @@ func runMount(ctx context.Context, load *loadOptions, flags *pflag.FlagSet, comm
 	if err := vfs.ClearDeadMount(ctx, cfg.FUSE.Dir, cfg.Data.Dir, logger); err != nil {
 		return err
 	}
-	store := newStore(cfg, logger)
-	if err := store.Open(ctx); err != nil {
+	n := newNode(cfg, logger)
+	if err := n.store.Open(ctx); err != nil {
 		return err
 	}
-	n := &node{cfg: cfg, store: store, logger: logger}
 	if err = n.start(ctx); err == nil {
 		err = n.serve(ctx, command, std)
 	}
-	return errors.Join(err, n.stop(), store.Close()) //nolint:contextcheck // ctx is done by then
+	return errors.Join(err, n.stop(), n.store.Close()) //nolint:contextcheck // ctx is done by then
 }
 
 // serve runs the commands once the node is ready, and returns when they have ended or

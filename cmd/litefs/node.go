@@ -46,6 +46,14 @@ type node struct {
 	leaseErr  error         // what it has returned
 }
 
+// newNode returns a node whose store is not open yet.
+func newNode(cfg configs.Config, logger *slog.Logger) *node {
+	store := newStore(cfg, logger)
+	streams := stream.NewServer(store, stream.ServerOptions{Logger: logger})
+	store.StepDown = streams.StepDown
+	return &node{cfg: cfg, store: store, logger: logger, streams: streams}
+}
+
 // start brings a node to life on an open store. It is to be stopped whatever
 // happens, even after an error.
 //
@@ -59,7 +67,6 @@ func (n *node) start(ctx context.Context) (err error) {
 	if n.leaser, err = newLeaser(n.cfg.Lease, n.ownURL(n.cfg.Lease.AdvertiseURL)); err != nil {
 		return err
 	}
-	n.streams = stream.NewServer(n.store, stream.ServerOptions{Logger: n.logger})
 	n.http.Serve(httpapi.NewHandler(n.store, httpapi.Options{
 		Logger:       n.logger,
 		Version:      readBuildInfo().Version,
@@ -114,9 +121,9 @@ func (n *node) waitReady(ctx context.Context) {
 }
 
 // stop takes the node down, in the order in which others notice the least: first
-// the role, with which writes end and the lease goes to another node; then the
-// streams, which bring the replicas the last transactions; the mount comes last.
-// The store stays open.
+// the role, with which writes end, the replicas get the last transactions and the
+// lease goes to another node; then the streams; the mount comes last. The store stays
+// open.
 func (n *node) stop() error {
 	var errs []error
 	if n.stopLease != nil {
@@ -124,9 +131,7 @@ func (n *node) stop() error {
 		<-n.leaseDone
 		errs = append(errs, n.leaseErr)
 	}
-	if n.streams != nil {
-		errs = append(errs, n.streams.Close())
-	}
+	errs = append(errs, n.streams.Close())
 	if n.http != nil {
 		grace, cancel := context.WithTimeout(context.Background(), requestGrace)
 		defer cancel()
@@ -135,12 +140,16 @@ func (n *node) stop() error {
 	if n.leaser != nil {
 		errs = append(errs, n.leaser.Close())
 	}
-	n.store.Detach()
-	if n.fsys != nil {
-		grace, cancel := context.WithTimeout(context.Background(), unmountGrace)
-		defer cancel()
-		errs = append(errs, n.fsys.Unmount(grace))
+	if n.fsys == nil {
+		return errors.Join(errs...)
 	}
+	grace, cancel := context.WithTimeout(context.Background(), unmountGrace)
+	defer cancel()
+	// The store holds the locks of a replica until the programs are gone: what they
+	// write after that would be a replica's own.
+	n.fsys.WaitIdle(grace)
+	n.store.Detach()
+	errs = append(errs, n.fsys.Unmount(grace))
 	return errors.Join(errs...)
 }
 
