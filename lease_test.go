@@ -227,6 +227,41 @@ func TestRunLeaseReconnects(t *testing.T) {
 	})
 }
 
+// A primary that goes of its own accord has StepDown take part while it still holds
+// the lease; one that has lost the lease does not.
+func TestRunLeaseStepDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := &leasertest.Mem{TTL: leaseTTL}
+		other := mem.Node(litefs.PrimaryInfo{Hostname: "other"})
+		store, calls := newLeaseStore(t, true), 0
+		store.StepDown = func(ctx context.Context, demote func(context.Context) error) error {
+			calls++
+			err := demote(ctx)
+			if store.IsPrimary() {
+				t.Error("still the primary after demote")
+			}
+			if _, err := other.Acquire(ctx); !errors.Is(err, litefs.ErrPrimaryExists) {
+				t.Errorf("Acquire while the primary steps down: %v, want ErrPrimaryExists", err)
+			}
+			return err
+		}
+		n := runLease(t, store, mem.Node(litefs.PrimaryInfo{Hostname: "a"}), &follower{broken: make(chan error)})
+		synctest.Wait()
+		mem.Expire()
+		time.Sleep(leaseTTL)
+		wantRole(t, n, true)
+		if n.Epoch() != 2 || calls != 0 {
+			t.Errorf("epoch %d, StepDown called %d times after the loss of the lease; want 2 and none", n.Epoch(), calls)
+		}
+		if err := n.stop(); err != nil || calls != 1 {
+			t.Errorf("RunLease returned %v, StepDown was called %d times, want once", err, calls)
+		}
+		if _, err := other.Acquire(t.Context()); err != nil {
+			t.Errorf("Acquire after the primary has gone: %v", err)
+		}
+	})
+}
+
 // Whatever becomes of the lease store, there are never two primaries, and the loss
 // is noticed before the lease can be anybody else's.
 func TestRunLeaseNeverTwoPrimaries(t *testing.T) {

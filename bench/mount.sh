@@ -26,7 +26,7 @@ trap finish EXIT
 mkdir "$dir/plain" "$dir/mount"
 gcc -O2 -o "$dir/sqbench" bench/sqbench.c -lsqlite3
 CGO_ENABLED=0 go build -trimpath -o "$dir/litefs" ./cmd/litefs
-"$dir/litefs" mount --fuse-dir "$dir/mount" --data-dir "$dir/data" --fuse-passthrough "${PASSTHROUGH:-auto}" 2>"$dir/log" &
+"$dir/litefs" mount --fuse-dir "$dir/mount" --data-dir "$dir/data" --http-addr 127.0.0.1:0 --fuse-passthrough "${PASSTHROUGH:-auto}" 2>"$dir/log" &
 daemon=$!
 until grep -q 'LiteFS mounted to' "$dir/log"; do
   kill -0 "$daemon" 2>/dev/null || { cat "$dir/log" >&2; exit 1; }

@@ -27,7 +27,7 @@ var listenLine = regexp.MustCompile(`http server listening on: (http://[0-9.:]+)
 // startPrimary starts a primary below base and returns it with its URL.
 func startPrimary(t *testing.T, base string, args ...string) (*daemon, string) {
 	t.Helper()
-	d := startMountIn(t, base, append([]string{"--http-addr", "127.0.0.1:0", "--lease-hostname", "bert"}, args...)...)
+	d := startMountIn(t, base, append([]string{"--lease-hostname", "bert"}, args...)...)
 	d.waitFor(t, "primary lease acquired")
 	return d, d.url(t)
 }
@@ -36,8 +36,7 @@ func startPrimary(t *testing.T, base string, args ...string) (*daemon, string) {
 func startReplica(t *testing.T, base, url string, args ...string) *daemon {
 	t.Helper()
 	return startMountIn(t, base, append([]string{
-		"--http-addr", "127.0.0.1:0", "--lease-static-primary=false",
-		"--lease-hostname", "bert", "--lease-advertise-url", url, "--lease-reconnect-delay", "100ms",
+		"--lease-static-primary=false", "--lease-hostname", "bert", "--lease-advertise-url", url, "--lease-reconnect-delay", "100ms",
 	}, args...)...)
 }
 

@@ -27,11 +27,14 @@ func startMount(t *testing.T, args ...string) *daemon {
 	return startMountIn(t, t.TempDir(), args...)
 }
 
-// startMountIn runs `litefs mount` with mount and data directory below base.
+// startMountIn runs `litefs mount` with mount and data directory below base, on a
+// free loopback port unless args have another.
 func startMountIn(t *testing.T, base string, args ...string) *daemon {
 	t.Helper()
 	d := &daemon{dir: filepath.Join(base, "db"), lines: make(chan string, 1000)}
-	d.cmd = exec.Command(binary, append([]string{"mount", "--fuse-dir", d.dir, "--data-dir", filepath.Join(base, "data")}, args...)...)
+	d.cmd = exec.Command(binary, append([]string{
+		"mount", "--fuse-dir", d.dir, "--data-dir", filepath.Join(base, "data"), "--http-addr", "127.0.0.1:0",
+	}, args...)...)
 	d.cmd.Env = []string{"HOME=" + base, "PATH=" + os.Getenv("PATH")}
 	stderr, err := d.cmd.StderrPipe()
 	if err != nil {
@@ -112,7 +115,7 @@ func sqlite(t *testing.T, path, sql string) string {
 }
 
 func TestMount(t *testing.T) {
-	d := startMount(t, "--lease-hostname", "bert", "--log-level", "debug")
+	d := startMount(t, "--lease-advertise-url", "http://bert:20202", "--lease-static-primary", "--log-level", "debug")
 	d.waitFor(t, "primary lease acquired, advertising as http://bert:20202")
 	d.waitFor(t, "LiteFS mounted to: "+d.dir)
 	db := filepath.Join(d.dir, "data.db")
