@@ -165,20 +165,20 @@ func (db *DB) apply(ctx context.Context, f *ReceivedLTX, anew bool) error {
 	if err != nil {
 		return err
 	}
-	mount, cancel := db.store.mountContext(ctx)
+	ctx, mount, cancel := db.store.mountContext(ctx)
 	defer cancel()
 	if mount.gone {
 		return ErrClosed // programs may still have the files open
 	}
 	if mount.dir != "" {
-		if err := db.attach(mount.ctx, mount.dir); err != nil {
+		if err := db.attach(ctx, mount.dir); err != nil {
 			return err
 		}
 	}
 	if db.peer.attached() && samePages && !anew && !f.header.IsSnapshot() && f.header.Commit > 0 {
-		return db.applyToWAL(mount.ctx, f)
+		return db.applyToWAL(ctx, f)
 	}
-	return db.applyInPlace(mount, f, anew)
+	return db.applyInPlace(ctx, mount, f, anew)
 }
 
 // checkOutcome checks that the file leads to the checksum that it promises, before

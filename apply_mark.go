@@ -170,7 +170,7 @@ func (db *DB) resumeReplace() error {
 // redoApply writes the pages of the newest file of the log to the database file
 // again, if a crash has cut that short. What it does can be cut short, and is done
 // again at the next start.
-func (db *DB) redoApply(last *ltxTail) error {
+func (db *DB) redoApply(ctx context.Context, last *ltxTail) error {
 	file, _, ok, err := db.readMark()
 	if err != nil || !ok {
 		return err
@@ -184,7 +184,7 @@ func (db *DB) redoApply(last *ltxTail) error {
 	if last.hdr.Commit == 0 {
 		err = db.removeBacking(FileTypeDatabase)
 	} else {
-		err = db.rewriteDatabase(file, last.hdr)
+		err = db.rewriteDatabase(ctx, file, last.hdr)
 	}
 	if err != nil {
 		return err
@@ -195,7 +195,7 @@ func (db *DB) redoApply(last *ltxTail) error {
 
 // rewriteDatabase writes the pages of a file of the log to the database file while
 // nobody has it open.
-func (db *DB) rewriteDatabase(file ltxFile, hdr ltx.Header) error {
+func (db *DB) rewriteDatabase(ctx context.Context, file ltxFile, hdr ltx.Header) error {
 	if db.files.database == nil {
 		f, err := db.store.FS.OpenFile(db.DatabasePath(), os.O_CREATE|os.O_RDWR, 0o666)
 		if err != nil {
@@ -204,5 +204,5 @@ func (db *DB) rewriteDatabase(file ltxFile, hdr ltx.Header) error {
 		db.files.database = f
 	}
 	w := &pageWriter{db: db, file: db.files.database}
-	return w.writeAll(context.Background(), file, hdr)
+	return w.writeAll(ctx, file, hdr)
 }

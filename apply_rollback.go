@@ -24,33 +24,33 @@ type unfinishedApply struct {
 // An error before the file is part of the log leaves all as it was. After an error
 // behind that the database is neither what it was nor what it is to be: readers are
 // kept out until the next apply, or the next start, has brought it to its end.
-func (db *DB) applyInPlace(mount mountedAt, f *ReceivedLTX, anew bool) error {
+func (db *DB) applyInPlace(ctx context.Context, mount mountedAt, f *ReceivedLTX, anew bool) error {
 	db.holdOpens(true)
-	p, err := db.excludeReaders(mount, f)
+	p, err := db.excludeReaders(ctx, mount, f)
 	if err == nil {
 		if err = db.enterLogMarked(f, anew); err == nil {
 			db.unfinished = &unfinishedApply{f: f, anew: anew, peer: p}
-			return db.finishApply(mount.ctx)
+			return db.finishApply(ctx)
 		}
 	}
-	return errors.Join(err, db.settlePeer(mount, p, false))
+	return errors.Join(err, db.settlePeer(ctx, mount, p, false))
 }
 
 // excludeReaders keeps readers out of the database file, once those that are there
 // are done. A database that is dropped is removed from under its readers, who go on
 // with the file that they have.
-func (db *DB) excludeReaders(mount mountedAt, f *ReceivedLTX) (*peer, error) {
+func (db *DB) excludeReaders(ctx context.Context, mount mountedAt, f *ReceivedLTX) (*peer, error) {
 	if mount.dir == "" || f.header.Commit == 0 || !db.Exists(FileTypeDatabase) {
 		return nil, nil
 	}
 	if db.peer.attached() {
-		return db.peer, db.peer.foldWAL(mount.ctx)
+		return db.peer, db.peer.foldWAL(ctx)
 	}
 	p, err := openPeer(db, mount.dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.locks.LockExclusive(mount.ctx); err != nil {
+	if err := p.locks.LockExclusive(ctx); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
 	return p, nil
@@ -62,12 +62,12 @@ func (db *DB) finishApply(ctx context.Context) error {
 	if u == nil {
 		return nil
 	}
-	mount, cancel := db.store.mountContext(ctx)
+	ctx, mount, cancel := db.store.mountContext(ctx)
 	defer cancel()
 	if mount.gone {
 		return ErrClosed
 	}
-	cursor, err := db.writeInPlace(mount, u)
+	cursor, err := db.writeInPlace(ctx, mount, u)
 	if err == nil {
 		err = db.clearMark()
 	}
@@ -92,23 +92,23 @@ func (db *DB) finishApply(ctx context.Context) error {
 	}
 	// The change counter that a reader under a rollback journal goes by may be the
 	// same in another history; a WAL tells it that all has changed.
-	return db.settlePeer(mount, u.peer, u.anew)
+	return db.settlePeer(ctx, mount, u.peer, u.anew)
 }
 
 // writeInPlace does what the name says, and makes the result durable.
-func (db *DB) writeInPlace(mount mountedAt, u *unfinishedApply) (*sqlite.WALCursor, error) {
+func (db *DB) writeInPlace(ctx context.Context, mount mountedAt, u *unfinishedApply) (*sqlite.WALCursor, error) {
 	hdr := u.f.header
 	switch {
 	case hdr.Commit == 0:
 		return nil, db.dropFiles(mount)
 	case !db.Exists(FileTypeDatabase):
-		return nil, db.makeDatabase(mount, u.f)
+		return nil, db.makeDatabase(ctx, mount, u.f)
 	}
 	db.captureMu.Lock()
 	w := &pageWriter{db: db, file: db.files.database, invalidate: true}
 	whole := db.pageSize != hdr.PageSize
 	db.captureMu.Unlock()
-	if err := w.writeAll(context.WithoutCancel(mount.ctx), u.f.entry(), hdr); err != nil {
+	if err := w.writeAll(context.WithoutCancel(ctx), u.f.entry(), hdr); err != nil {
 		return nil, err
 	}
 	if whole {
@@ -125,14 +125,14 @@ func (db *DB) writeInPlace(mount mountedAt, u *unfinishedApply) (*sqlite.WALCurs
 
 // makeDatabase makes the database file under another name first, so that programs
 // see it when it is whole.
-func (db *DB) makeDatabase(mount mountedAt, f *ReceivedLTX) error {
+func (db *DB) makeDatabase(ctx context.Context, mount mountedAt, f *ReceivedLTX) error {
 	path := db.DatabasePath()
 	file, err := db.store.FS.OpenFile(path+tmpSuffix, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o666)
 	if err != nil {
 		return err
 	}
 	w := &pageWriter{db: db, file: file}
-	err = errors.Join(w.writeAll(mount.ctx, f.entry(), f.header), file.Close())
+	err = errors.Join(w.writeAll(ctx, f.entry(), f.header), file.Close())
 	if err == nil {
 		err = db.store.FS.Rename(path+tmpSuffix, path)
 	}
@@ -176,30 +176,30 @@ func (db *DB) dropFiles(mount mountedAt) error {
 
 // settlePeer lets readers in again and leaves the peer with the locks that the
 // journal mode of the database calls for. anew has it open a WAL in any case.
-func (db *DB) settlePeer(mount mountedAt, p *peer, anew bool) error {
+func (db *DB) settlePeer(ctx context.Context, mount mountedAt, p *peer, anew bool) error {
 	if mount.dir == "" {
 		return nil
 	}
-	err := db.settleLocks(mount, p, anew)
+	err := db.settleLocks(ctx, mount, p, anew)
 	if err != nil {
 		// Programs cannot make a WAL, and wait to open one until the peer has it.
-		db.attachSoon()
+		db.attachSoon() //nolint:contextcheck // it goes on when this apply has ended
 		return err
 	}
 	db.releaseOpens()
 	return nil
 }
 
-func (db *DB) settleLocks(mount mountedAt, p *peer, anew bool) error {
+func (db *DB) settleLocks(ctx context.Context, mount mountedAt, p *peer, anew bool) error {
 	if p == nil {
-		return db.attach(mount.ctx, mount.dir)
+		return db.attach(ctx, mount.dir)
 	}
 	if p == db.peer {
-		return errors.Join(p.unlockReadMarks(), p.retire(mount.ctx))
+		return errors.Join(p.unlockReadMarks(), p.retire(ctx))
 	}
 	wal, err := db.usesWAL()
 	if err == nil && (wal || anew) {
-		if err = p.attachWAL(mount.ctx); err == nil {
+		if err = p.attachWAL(ctx); err == nil {
 			db.peer = p
 			return p.readmit()
 		}

@@ -51,13 +51,13 @@ const pageSumSize = 8
 // content is compared with the position while it is read, and an error returned if
 // it is something else.
 func (db *DB) WriteDifferenceTo(ctx context.Context, w io.Writer, base ltx.Pos, sums io.Reader) (ltx.Pos, error) {
-	mount, cancel := db.store.mountContext(ctx)
+	ctx, _, cancel := db.store.mountContext(ctx)
 	defer cancel()
 	have, err := db.readPageSums(sums)
 	if err != nil {
 		return ltx.Pos{}, fmt.Errorf("read page checksums of another copy of %q: %w", db.name, err)
 	}
-	pos, err := db.writeDifference(mount.ctx, w, base, have) //nolint:contextcheck // it is made from ctx
+	pos, err := db.writeDifference(ctx, w, base, have)
 	if err != nil {
 		return ltx.Pos{}, fmt.Errorf("send page difference of %q: %w", db.name, err)
 	}

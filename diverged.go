@@ -60,9 +60,9 @@ func (s *Store) DivergenceCount() int64 { return s.diverged.Load() }
 // the database. Reason is a word or two. If the database has had no transaction,
 // nothing is copied and the path is empty.
 func (db *DB) SetAside(ctx context.Context, reason string) (dir string, err error) {
-	mount, cancel := db.store.mountContext(ctx)
+	ctx, _, cancel := db.store.mountContext(ctx)
 	defer cancel()
-	dir, err = db.copyAside(mount.ctx, reason) //nolint:contextcheck // it is made from ctx
+	dir, err = db.copyAside(ctx, reason)
 	if errors.Is(err, ErrNoTransactions) {
 		return "", nil
 	}

@@ -362,16 +362,16 @@ func (db *DB) closePeer() error {
 func (db *DB) attachSoon() {
 	db.holdOpens(true)
 	db.store.wg.Go(func() {
-		mount, cancel := db.store.mountContext(db.store.ctx)
+		ctx, mount, cancel := db.store.mountContext(db.store.ctx)
 		defer cancel()
 		for reported := false; mount.dir != ""; {
 			db.applyMu.Lock()
-			err := db.attach(mount.ctx, mount.dir)
+			err := db.attach(ctx, mount.dir)
 			if err == nil {
 				db.releaseOpens()
 			}
 			db.applyMu.Unlock()
-			if err == nil || !rest(mount.ctx, attachPause) {
+			if err == nil || !rest(ctx, attachPause) {
 				return
 			}
 			if !reported {

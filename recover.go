@@ -40,7 +40,7 @@ func (db *DB) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open ltx log: %w", err)
 	}
-	if err := db.redoApply(last); err != nil {
+	if err := db.redoApply(ctx, last); err != nil {
 		return fmt.Errorf("apply the log: %w", err)
 	}
 	if err := db.reconcile(ctx, last); err != nil {

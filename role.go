@@ -144,7 +144,7 @@ func (db *DB) promote(ctx context.Context) error {
 	db.following.Store(false)
 	watched := db.follower != nil
 	if db.files.wal != nil && !watched {
-		db.startFollower()
+		db.startFollower() //nolint:contextcheck // it lives as long as the store
 	}
 	db.captureMu.Unlock()
 	// Only now can a writer get the lock that it waits for.
@@ -166,7 +166,7 @@ func (db *DB) demote(ctx context.Context) error {
 }
 
 func (db *DB) stopWriting(ctx context.Context) error {
-	mount, cancel := db.store.mountContext(ctx)
+	ctx, mount, cancel := db.store.mountContext(ctx)
 	defer cancel()
 	if mount.dir == "" || !db.Exists(FileTypeDatabase) {
 		db.holdOpens(mount.dir == "")
@@ -176,7 +176,7 @@ func (db *DB) stopWriting(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	attached, err := p.stopWriters(mount.ctx)
+	attached, err := p.stopWriters(ctx)
 	if err != nil || !attached {
 		return errors.Join(err, p.close())
 	}

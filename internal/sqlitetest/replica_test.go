@@ -125,6 +125,7 @@ func eachPassthrough(t *testing.T, run func(t *testing.T, options mounttest.Opti
 // see the newest in its next transaction.
 func TestReplicaSnapshot(t *testing.T) {
 	eachPassthrough(t, func(t *testing.T, options mounttest.Options) {
+		t.Helper()
 		p := startPair(t, options)
 		writer := env(t, p.primary).Connect(t, "db")
 		writer.Want(t, "wal", "PRAGMA journal_mode = wal")
@@ -161,6 +162,7 @@ func TestReplicaSnapshot(t *testing.T) {
 // TestReplicaRefusesWrites has programs on a replica told that they cannot write.
 func TestReplicaRefusesWrites(t *testing.T) {
 	eachPassthrough(t, func(t *testing.T, options mounttest.Options) {
+		t.Helper()
 		const readonly = "attempt to write a readonly database"
 		for _, mode := range []string{"delete", "truncate", "persist", "wal"} {
 			t.Run(mode, func(t *testing.T) {
@@ -194,6 +196,7 @@ func TestReplicaRefusesWrites(t *testing.T) {
 // the primary.
 func TestReplicaWritesWait(t *testing.T) {
 	eachPassthrough(t, func(t *testing.T, options mounttest.Options) {
+		t.Helper()
 		p := startPair(t, options)
 		writer := env(t, p.primary).Connect(t, "db")
 		writer.Exec(t, "PRAGMA journal_mode = wal", "CREATE TABLE t (x)", "INSERT INTO t VALUES (1)")
@@ -219,6 +222,7 @@ func TestReplicaWritesWait(t *testing.T) {
 // open on both.
 func TestRolesChange(t *testing.T) {
 	eachPassthrough(t, func(t *testing.T, options mounttest.Options) {
+		t.Helper()
 		for _, mode := range []string{"delete", "persist", "wal"} {
 			t.Run(mode, func(t *testing.T) {
 				p := startPair(t, options)
@@ -253,6 +257,7 @@ func TestRolesChange(t *testing.T) {
 // TestReplicaRandom has readers check a replica while all that SQLite can do arrives.
 func TestReplicaRandom(t *testing.T) {
 	eachPassthrough(t, func(t *testing.T, options mounttest.Options) {
+		t.Helper()
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
 		p := startPair(t, options)
@@ -361,6 +366,7 @@ func (r *randomSQL) step(t *testing.T) {
 // TestReplicaDrop has a database vanish and come back on the replica.
 func TestReplicaDrop(t *testing.T) {
 	eachPassthrough(t, func(t *testing.T, options mounttest.Options) {
+		t.Helper()
 		p := startPair(t, options)
 		for i, mode := range []string{"wal", "delete", "wal", "wal"} {
 			if _, err := os.Stat(p.replica.Path("db")); !os.IsNotExist(err) {
