@@ -223,15 +223,15 @@ func TestReplicaWritesWait(t *testing.T) {
 func TestRolesChange(t *testing.T) {
 	eachPassthrough(t, func(t *testing.T, options mounttest.Options) {
 		t.Helper()
-		for _, mode := range []string{"delete", "persist", "wal"} {
-			t.Run(mode, func(t *testing.T) {
+		for _, modes := range [][]string{{"delete"}, {"persist"}, {"wal"}, {"wal", "delete", "wal", "persist", "truncate"}} {
+			t.Run(strings.Join(modes, ","), func(t *testing.T) {
 				p := startPair(t, options)
 				a := env(t, p.primary).Connect(t, "db", "_busy_timeout=50")
-				a.Exec(t, "PRAGMA journal_mode = "+mode, "CREATE TABLE t (x)")
+				a.Exec(t, "PRAGMA journal_mode = "+modes[0], "CREATE TABLE t (x)")
 				p.ship(t, "db")
 				b := env(t, p.replica).Connect(t, "db", "_busy_timeout=50")
-				for i := range 6 {
-					a.Exec(t, "PRAGMA journal_mode = "+mode, "INSERT INTO t VALUES (randomblob(5000))")
+				for i := range 12 {
+					a.Exec(t, "PRAGMA journal_mode = "+modes[i%len(modes)], "INSERT INTO t VALUES (randomblob(5000))")
 					p.ship(t, "db")
 					b.Want(t, fmt.Sprint(i+1), "SELECT count(*) FROM t")
 					if err := p.primary.Store.BecomeReplica(t.Context(), nil); err != nil {
@@ -385,6 +385,41 @@ func TestReplicaDrop(t *testing.T) {
 		entries, err := os.ReadDir(p.replica.Dir())
 		if err != nil || len(entries) > 2 {
 			t.Errorf("%v, %v are left of a database that was dropped", entries, err)
+		}
+	})
+}
+
+// TestReplicaRestart has a replica stop and start in the middle, and programs wait
+// to open its databases until it has taken its locks.
+func TestReplicaRestart(t *testing.T) {
+	eachPassthrough(t, func(t *testing.T, options mounttest.Options) {
+		t.Helper()
+		for _, mode := range []string{"wal", "delete"} {
+			p := startPair(t, options)
+			writer := env(t, p.primary).Connect(t, "db")
+			writer.Exec(t, "PRAGMA journal_mode = "+mode, "CREATE TABLE t (x)")
+			for i := range 4 {
+				writer.Exec(t, "INSERT INTO t VALUES (randomblob(100000))")
+				p.ship(t, "db")
+				before := p.replica.Store.DB("db").Pos()
+				p.replica.Restart(t)
+				if pos := p.replica.Store.DB("db").Pos(); pos != before {
+					t.Fatalf("position %s after a restart at %s", pos, before)
+				}
+				if err := p.replica.Store.BecomeReplica(t.Context(), nil); err != nil {
+					t.Fatal(err)
+				}
+				writer.Exec(t, "DELETE FROM t WHERE rowid % 3 = 0")
+				p.ship(t, "db")
+				c := env(t, p.replica).Connect(t, "db")
+				c.Want(t, writer.Query(t, "SELECT count(*) FROM t"), "SELECT count(*) FROM t")
+				c.Want(t, "ok", "PRAGMA integrity_check")
+				if i%2 == 0 {
+					p.ship(t, "db")
+				}
+				c.Close(t)
+			}
+			writer.Close(t)
 		}
 	})
 }
