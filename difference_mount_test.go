@@ -142,6 +142,64 @@ func TestSnapshotOfMount(t *testing.T) {
 	}
 }
 
+// A program may keep the database for itself, hold a transaction open, or be killed
+// and leave a WAL that nobody vouches for.
+func TestSnapshotDespitePrograms(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		mode   string
+		before []string // before the table is made
+		after  []string
+		kill   bool
+	}{
+		{name: "wal for itself", mode: "wal", before: []string{"PRAGMA locking_mode = EXCLUSIVE"}},
+		{name: "wal for itself later", mode: "wal", after: []string{"PRAGMA locking_mode = EXCLUSIVE", "UPDATE t SET x = 1 WHERE rowid = 1"}},
+		{name: "delete for itself", mode: "delete", before: []string{"PRAGMA locking_mode = EXCLUSIVE"}},
+		{name: "wal with an open transaction", mode: "wal", after: []string{"BEGIN IMMEDIATE", "DELETE FROM t"}},
+		{name: "delete with an open transaction", mode: "delete", after: []string{"BEGIN IMMEDIATE", "DELETE FROM t"}},
+		{name: "delete with a spilt transaction", mode: "delete", after: []string{"PRAGMA cache_size = 2", "BEGIN IMMEDIATE", "UPDATE t SET x = randomblob(9000) WHERE rowid > 15"}},
+		{name: "wal left behind", mode: "wal", kill: true},
+		{name: "journal left behind", mode: "delete", after: []string{"BEGIN IMMEDIATE", "DELETE FROM t"}, kill: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			node := mounttest.Start(t, mounttest.Options{})
+			conn := startSQLite(t, node.Path("db"))
+			for _, stmt := range test.before {
+				conn.exec(t, stmt)
+			}
+			conn.expect(t, test.mode, "PRAGMA journal_mode = "+test.mode)
+			conn.expect(t, "", "CREATE TABLE t (x)")
+			for range 20 {
+				conn.expect(t, "", "INSERT INTO t VALUES (randomblob(9000))")
+			}
+			for _, stmt := range test.after {
+				conn.exec(t, stmt)
+			}
+			if test.kill {
+				_ = conn.cmd.Process.Kill()
+				_ = conn.cmd.Wait() // it was killed
+			}
+			var file bytes.Buffer
+			pos, err := node.Store.DB("db").WriteSnapshotTo(t.Context(), &file)
+			if test.name == "delete with a spilt transaction" {
+				// The file holds pages that may yet be rolled back, and its program
+				// keeps readers out.
+				if err == nil {
+					t.Error("a snapshot was made in the middle of a transaction")
+				}
+				conn.expect(t, "", "ROLLBACK")
+				file.Reset()
+				pos, err = node.Store.DB("db").WriteSnapshotTo(t.Context(), &file)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkSnapshot(t, file.Bytes(), pos, "SELECT count(*) FROM t", "20")
+			conn.close(t)
+		})
+	}
+}
+
 // Programs go on writing while a transfer is under way, and none is ever told that
 // the database is busy, although the helper has no busy timeout. In the rollback
 // journal modes any reader may be in the way of a commit for a moment; there the
@@ -160,7 +218,7 @@ func TestWritersDoNotWaitForSnapshot(t *testing.T) {
 			}
 			conn.expect(t, "", "PRAGMA synchronous = NORMAL", "CREATE TABLE t (x)")
 			for range 10 {
-				conn.expect(t, "", "INSERT INTO t VALUES (randomblob(300000))")
+				conn.expect(t, "", "INSERT INTO t VALUES (randomblob(100000))")
 			}
 			w := &slowWriter{pause: 20 * time.Millisecond, begun: make(chan struct{})}
 			type result struct {

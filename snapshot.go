@@ -27,7 +27,7 @@ var errViewChanged = errors.New("database was changed while it was read")
 
 // viewLockTimeout is how long a view waits for SQLite's locks, which others hold
 // for moments only, unless they hold them for good.
-const viewLockTimeout = 5 * time.Second
+const viewLockTimeout = 2 * time.Second
 
 // posView is the database at one position.
 type posView struct {

@@ -21,7 +21,7 @@ const (
 	stagingUnlocked = 8
 	// stagingRounds is how many rounds there are. Those after the first few hold
 	// SHARED, so that no transaction can end; each copies only a few pages.
-	stagingRounds = 16
+	stagingRounds = 10
 	// stagingPause is the pause after a round that has not got everything. It
 	// doubles each time, up to stagingMaxPause.
 	stagingPause    = time.Millisecond
