@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"litefs"
 	"litefs/internal/mounttest"
 	"litefs/ltx"
 )
@@ -247,12 +248,44 @@ func TestPosFile(t *testing.T) {
 	}
 }
 
-func TestLagFile(t *testing.T) {
+// The files that speak of the role come and go with it, whatever the kernel has been
+// told before.
+func TestRoleFiles(t *testing.T) {
 	node := mounttest.Start(t, mounttest.Options{})
-	if b, err := os.ReadFile(node.Path(".lag")); err != nil || string(b) != "0\n" {
-		t.Errorf("content %q, %v", b, err)
+	check := func(lag, primary string) {
+		t.Helper()
+		if b, err := os.ReadFile(node.Path(".lag")); err != nil || string(b) != lag {
+			t.Errorf(".lag: %q, %v, want %q", b, err, lag)
+		}
+		b, err := os.ReadFile(node.Path(".primary"))
+		if string(b) != primary || (primary == "") != errors.Is(err, syscall.ENOENT) {
+			t.Errorf(".primary: %q, %v, want %q", b, err, primary)
+		}
+		entries, err := os.ReadDir(node.Dir())
+		listed := slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == ".primary" })
+		if err != nil || listed != (primary != "") {
+			t.Errorf(".primary is listed: %v, %v, want %v", listed, err, primary != "")
+		}
 	}
-	if _, err := os.Stat(node.Path(".primary")); !errors.Is(err, syscall.ENOENT) {
-		t.Errorf(".primary on the primary: %v, want ENOENT", err)
+	become := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
+	check("0\n", "")
+	become(node.Store.BecomeReplica(t.Context(), nil))
+	check("2147483647\n", "")
+	become(node.Store.BecomeReplica(t.Context(), &litefs.PrimaryInfo{Hostname: "bert"}))
+	check("2147483647\n", "bert\n")
+	become(node.Store.BecomeReplica(t.Context(), &litefs.PrimaryInfo{Hostname: "ernie"}))
+	check("2147483647\n", "ernie\n")
+	if _, err := os.OpenFile(node.Path(".primary"), os.O_RDWR, 0); !errors.Is(err, syscall.EACCES) {
+		t.Errorf("open of .primary for writing: %v, want EACCES", err)
+	}
+	if err := os.Remove(node.Path(".primary")); err == nil {
+		t.Error(".primary was removed")
+	}
+	become(node.Store.BecomePrimary(t.Context()))
+	check("0\n", "")
 }

@@ -82,7 +82,7 @@ func (n *node) start(ctx context.Context) (err error) {
 	case <-ctx.Done():
 		return nil
 	}
-	n.fsys, err = vfs.Mount(n.store, vfs.Options{
+	n.fsys, err = vfs.Mount(n.store, vfs.Options{ //nolint:contextcheck // the mount lasts until stop
 		Dir:         n.cfg.FUSE.Dir,
 		AllowOther:  n.cfg.FUSE.AllowOther,
 		Passthrough: n.cfg.FUSE.Passthrough == configs.PassthroughAuto,
