@@ -305,6 +305,34 @@ func TestPrimaryStopsWithoutLoss(t *testing.T) {
 	}
 }
 
+// A command that is told to stop can still write, and its replica gets that too.
+func TestPrimaryCommandWritesLast(t *testing.T) {
+	base := t.TempDir()
+	primary, url := startPrimary(t, base, "--", "sh", "-c", `sqlite3 "$0" "CREATE TABLE t(x)"
+		trap 'sqlite3 "$0" "INSERT INTO t VALUES (42)"; exit 3' TERM
+		echo "the command is rea""dy" >&2
+		while :; do sleep 0.05; done`, filepath.Join(base, "db", "data.db"))
+	primary.waitFor(t, "the command is ready")
+	replica := startReplica(t, t.TempDir(), url)
+	replica.waitFor(t, "LiteFS mounted to")
+	settle(t, primary, replica, "data.db")
+	primary.stop(t, 3)
+	if got := sqlite(t, replica.path("data.db"), "SELECT x FROM t"); got != "42" {
+		t.Errorf("the replica has %q, want the row that was written last", got)
+	}
+	var shutdown []string
+	for _, line := range primary.log {
+		for _, text := range []string{"stream disconnected", "exiting primary, destroying lease"} {
+			if strings.Contains(line, text) {
+				shutdown = append(shutdown, text)
+			}
+		}
+	}
+	if len(shutdown) != 2 {
+		t.Errorf("the primary's log:\n%s", strings.Join(primary.log, "\n"))
+	}
+}
+
 // The commands of a replica run once it has caught up, and not before.
 func TestReplicaRunsCommandWhenReady(t *testing.T) {
 	base := t.TempDir()

@@ -74,7 +74,7 @@ func (n *node) start(ctx context.Context) (err error) {
 		Stream:       n.streams,
 	}), n.logger)
 	n.client = newGatedClient(stream.NewClient(n.store, stream.ClientOptions{Logger: n.logger}))
-	n.runLease(ctx)
+	n.runLease(context.WithoutCancel(ctx))
 	select {
 	case <-n.store.ReadyCh():
 	case <-n.client.called:
@@ -98,7 +98,8 @@ func (n *node) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// runLease starts the loop that gives the node its role.
+// runLease starts the loop that gives the node its role, which stop ends: a command
+// that is told to stop may have something left to write.
 func (n *node) runLease(ctx context.Context) {
 	ctx, n.stopLease = context.WithCancel(ctx)
 	n.leaseDone = make(chan struct{})
