@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"litefs/internal/sqlite"
 	"litefs/ltx"
@@ -53,10 +54,16 @@ func (db *DB) ApplyLTX(ctx context.Context, files ...*ReceivedLTX) error {
 }
 
 func (db *DB) applyFiles(ctx context.Context, files []*ReceivedLTX) error {
+	resumed := db.unfinished != nil
+	if err := db.checkReplica(ctx); err != nil {
+		return err
+	}
+	if resumed { // then it may be these that an error had cut short
+		pos := db.Pos()
+		done := slices.IndexFunc(files, func(f *ReceivedLTX) bool { return f.posAfter() == pos })
+		files = files[done+1:]
+	}
 	if len(files) > 1 && mergeable(files) {
-		if err := db.checkReplica(ctx); err != nil {
-			return err
-		}
 		if err := db.checkContinues(files[0]); err != nil {
 			return err
 		}
@@ -90,9 +97,6 @@ func mergeable(files []*ReceivedLTX) bool {
 }
 
 func (db *DB) applyOne(ctx context.Context, f *ReceivedLTX) error {
-	if err := db.checkReplica(ctx); err != nil {
-		return err
-	}
 	if err := db.checkContinues(f); err != nil {
 		return err
 	}

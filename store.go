@@ -209,6 +209,10 @@ func (s *Store) openDatabases(ctx context.Context) error {
 	opening.Wait()
 	for _, db := range opened {
 		if db != nil {
+			if !s.IsPrimary() { // it became a replica before it was opened
+				db.following.Store(true)
+				db.holdOpens(true)
+			}
 			s.dbs[db.name] = db
 		}
 	}

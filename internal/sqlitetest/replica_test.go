@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 // other without a network.
 type pair struct {
 	primary, replica *mounttest.Node
+	early            atomic.Bool // the replica is one before it is mounted
 }
 
 func startPair(t *testing.T, options mounttest.Options) *pair {
@@ -34,7 +36,17 @@ func startPair(t *testing.T, options mounttest.Options) *pair {
 			configure(s)
 		}
 	}
-	p := &pair{primary: mounttest.Start(t, options), replica: mounttest.Start(t, options)}
+	p := &pair{primary: mounttest.Start(t, options)}
+	both := options.Configure
+	options.Configure = func(s *litefs.Store) {
+		both(s)
+		if p.early.Load() {
+			if err := s.BecomeReplica(t.Context(), nil); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	p.replica = mounttest.Start(t, options)
 	if err := p.replica.Store.BecomeReplica(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -389,6 +401,25 @@ func TestReplicaDrop(t *testing.T) {
 	})
 }
 
+// restart starts the replica again. early has it be one before it is mounted, and a
+// program open the database at once.
+func (p *pair) restart(t *testing.T, early bool) {
+	t.Helper()
+	p.early.Store(early)
+	p.replica.Restart(t)
+	if early {
+		c := env(t, p.replica).Connect(t, "db", "_busy_timeout=50")
+		if msg := c.Try(t, "CREATE TABLE u (x)"); msg == "" {
+			t.Error("a replica takes a write before it has its locks")
+		}
+		c.Close(t)
+		return
+	}
+	if err := p.replica.Store.BecomeReplica(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestReplicaRestart has a replica stop and start in the middle, and programs wait
 // to open its databases until it has taken its locks.
 func TestReplicaRestart(t *testing.T) {
@@ -402,21 +433,16 @@ func TestReplicaRestart(t *testing.T) {
 				writer.Exec(t, "INSERT INTO t VALUES (randomblob(100000))")
 				p.ship(t, "db")
 				before := p.replica.Store.DB("db").Pos()
-				p.replica.Restart(t)
+				early := i%2 == 0
+				p.restart(t, early)
 				if pos := p.replica.Store.DB("db").Pos(); pos != before {
 					t.Fatalf("position %s after a restart at %s", pos, before)
-				}
-				if err := p.replica.Store.BecomeReplica(t.Context(), nil); err != nil {
-					t.Fatal(err)
 				}
 				writer.Exec(t, "DELETE FROM t WHERE rowid % 3 = 0")
 				p.ship(t, "db")
 				c := env(t, p.replica).Connect(t, "db")
 				c.Want(t, writer.Query(t, "SELECT count(*) FROM t"), "SELECT count(*) FROM t")
 				c.Want(t, "ok", "PRAGMA integrity_check")
-				if i%2 == 0 {
-					p.ship(t, "db")
-				}
 				c.Close(t)
 			}
 			writer.Close(t)
