@@ -15,6 +15,9 @@ const (
 	// let go of their locks, and for replicas to have everything, before it goes on
 	// without.
 	demotionTimeout = 2 * time.Second
+	// handoverPause is how long after the end of a connection the lease is asked for
+	// a second time: a primary that steps down ends its connections first.
+	handoverPause = 100 * time.Millisecond
 	// maxReported bounds what leaseLoop remembers of what it has reported.
 	maxReported = 100
 )
@@ -59,6 +62,7 @@ type leaseLoop struct {
 	client Client
 
 	endedAt  time.Time       // when the last attempt to lead or to follow ended
+	hurry    bool            // it was a connection that ended, and the lease may be free soon
 	reported map[string]bool // what was reported since one succeeded
 }
 
@@ -178,6 +182,10 @@ func stepDownAt(lease Lease) time.Time {
 // free by then.
 func (l *leaseLoop) follow(ctx context.Context) {
 	if pause := l.store.ReconnectDelay - time.Since(l.endedAt); pause > 0 {
+		if l.hurry {
+			pause = min(pause, handoverPause)
+		}
+		l.hurry = false
 		_ = sleep(ctx, pause) // the caller looks at ctx
 		return
 	}
@@ -203,6 +211,7 @@ func (l *leaseLoop) follow(ctx context.Context) {
 	l.report(ctx, slog.LevelInfo, "existing primary found ("+info.AdvertiseURL+"), connecting as replica", nil)
 	began := time.Now()
 	err = l.client.Follow(ctx, *info)
+	l.hurry = true
 	if time.Since(began) > l.store.ReconnectDelay {
 		clear(l.reported)
 	}

@@ -186,6 +186,24 @@ func TestRunLeaseReplica(t *testing.T) {
 	})
 }
 
+// A primary that steps down ends its connections before it gives the lease back. Its
+// successor does not wait for its own ReconnectDelay.
+func TestRunLeaseHandover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := &leasertest.Mem{TTL: leaseTTL}
+		a := startLeaseNode(t, mem, "a")
+		b := startLeaseNode(t, mem, "b")
+		b.client.broken <- errors.New("end of stream")
+		time.Sleep(50 * time.Millisecond)
+		if err := a.stop(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+		synctest.Wait()
+		wantRole(t, b, true)
+	})
+}
+
 // A node that is no candidate asks for no lease, whether it is free or not.
 func TestRunLeaseNoCandidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
