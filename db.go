@@ -320,7 +320,10 @@ func (db *DB) close() error {
 	if err == nil {
 		err = db.log.sync()
 	}
-	if err == nil {
+	if err == nil && db.following.Load() && db.unfinished == nil && !db.sharedMemoryOpen() {
+		err = db.foldWAL() // on a primary, the last program to close has done that
+	}
+	if err == nil && db.unfinished == nil {
 		err = db.saveChecksums()
 	}
 	if err == nil && db.sharedMemoryOpen() {
