@@ -105,7 +105,6 @@ func (c *Client) follow(ctx context.Context, primary litefs.PrimaryInfo, logger 
 // started end when ctx is done.
 func (f *follower) run(ctx context.Context, timeout time.Duration) error {
 	body, requestBody := io.Pipe()
-	defer func() { _ = requestBody.CloseWithError(context.Canceled) }() // has the transport let go of it
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, f.url.JoinPath("stream").String(), body)
 	if err != nil {
 		return err

@@ -2,6 +2,8 @@ package stream
 
 import (
 	"fmt"
+	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +14,7 @@ import (
 
 // A replica that comes late, is there, and comes back has what the primary has.
 func TestFollow(t *testing.T) {
-	n := newPrimary(t, 100*time.Millisecond)
+	n := newPrimary(t, calm)
 	a, b := newSource(t, n.store, "a"), newSource(t, n.store, "b")
 	a.commit("CREATE TABLE t(x)")
 	a.commit("INSERT INTO t VALUES (zeroblob(100000))")
@@ -42,6 +44,7 @@ func TestFollow(t *testing.T) {
 	if err := f.result(t); err == nil {
 		t.Error("Follow has returned nil")
 	}
+	before := logLength(t, replica.DB("a"))
 	for range 100 { // more than one batch
 		a.commit("INSERT INTO t VALUES (randomblob(5000))")
 	}
@@ -51,6 +54,17 @@ func TestFollow(t *testing.T) {
 		f.reaches(t, src.db)
 		same(t, replica, src.db)
 	}
+	if n := logLength(t, replica.DB("a")) - before; n < 1 || n > 50 {
+		t.Errorf("100 files were applied as %d, want them to be merged", n)
+	}
+}
+
+// logLength returns the number of files in the log of a database.
+func logLength(t *testing.T, db *litefs.DB) int {
+	t.Helper()
+	entries, err := os.ReadDir(db.LTXDir())
+	must(t, err)
+	return len(entries)
 }
 
 // lagReaches waits until the lag is as wanted.
@@ -68,22 +82,22 @@ func lagReaches(t *testing.T, store *litefs.Store, want func(litefs.Lag) bool) {
 
 // The lag is small while the primary is heard of and followed, and grows when not.
 func TestFollowLag(t *testing.T) {
-	n := newPrimary(t, 50*time.Millisecond)
+	n := newPrimary(t, 500*time.Millisecond)
 	src := newSource(t, n.store, "db")
 	src.commit("CREATE TABLE t(x)")
 	replica := newReplica(t)
 	f := follow(t, replica, n.info())
 	f.reaches(t, src.db)
 	lagReaches(t, replica, func(lag litefs.Lag) bool {
-		return lag.Time < 200*time.Millisecond && lag.Transactions == 0 && lag.Bytes == 0
+		return lag.Time < 1500*time.Millisecond && lag.Transactions == 0 && lag.Bytes == 0
 	})
 	f.stop()
-	lagReaches(t, replica, func(lag litefs.Lag) bool { return lag.Time > 300*time.Millisecond })
+	lagReaches(t, replica, func(lag litefs.Lag) bool { return lag.Time > 1600*time.Millisecond })
 }
 
 // When the log does not go back far enough, just the pages that differ are sent.
 func TestFollowDifference(t *testing.T) {
-	n := newPrimary(t, 100*time.Millisecond)
+	n := newPrimary(t, calm)
 	src := newSource(t, n.store, "db")
 	src.commit("CREATE TABLE t(x)", "INSERT INTO t VALUES (randomblob(1000000))")
 	replica := newReplica(t)
@@ -113,7 +127,7 @@ func TestFollowDifference(t *testing.T) {
 // What a node has that its primary has not is set aside, and then it is as the
 // primary's: a database that went another way, and one that the primary never had.
 func TestFollowDiverged(t *testing.T) {
-	n := newPrimary(t, 100*time.Millisecond)
+	n := newPrimary(t, calm)
 	src := newSource(t, n.store, "db")
 	src.commit("CREATE TABLE t(x)")
 	src.commit("INSERT INTO t VALUES (1)")
@@ -168,7 +182,7 @@ func TestFollowDiverged(t *testing.T) {
 
 // A new replica is sent a snapshot and not all of the log.
 func TestFollowNew(t *testing.T) {
-	n := newPrimary(t, 100*time.Millisecond)
+	n := newPrimary(t, calm)
 	src := newSource(t, n.store, "db")
 	src.commit("CREATE TABLE t(x)")
 	for range 10 {
@@ -192,7 +206,7 @@ func TestFollowNew(t *testing.T) {
 
 // Many replicas, and a database that vanishes.
 func TestFollowMany(t *testing.T) {
-	n := newPrimary(t, 100*time.Millisecond)
+	n := newPrimary(t, calm)
 	src := newSource(t, n.store, "db")
 	src.commit("CREATE TABLE t(x)")
 	var all []*following
@@ -222,5 +236,24 @@ func TestPeerErrorText(t *testing.T) {
 	err := &PeerError{Code: "closed", Message: "bye"}
 	if got := err.Error(); !strings.Contains(got, "closed") || !strings.Contains(got, "bye") {
 		t.Error(got)
+	}
+}
+
+// A transfer that takes long is spoken of, and no more often than it should be.
+func TestProgress(t *testing.T) {
+	var log strings.Builder
+	p := newProgress(strings.NewReader("0123456789"), slog.New(slog.NewTextHandler(&log, nil)), "receiving", 10)
+	b := make([]byte, 5)
+	if n, err := p.Read(b); n != 5 || err != nil || log.Len() > 0 {
+		t.Errorf("%d bytes, error %v, log %q", n, err, log.String())
+	}
+	p.next = time.Now()
+	for range 5 {
+		if _, err := p.Read(b[:1]); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "msg=receiving bytes=6") || !strings.Contains(got, "total=10") {
+		t.Errorf("log is %q", got)
 	}
 }

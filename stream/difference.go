@@ -52,7 +52,8 @@ func (s *Server) serveDifference(w http.ResponseWriter, r *http.Request) error {
 	session.endFetch(name, pos, err)
 	if err != nil {
 		session.logger.Warn("difference was not sent", slog.String("db", name), slog.Any("error", err))
-		panic(http.ErrAbortHandler) // the replica must not take what it has got for the whole
+		_ = control.SetReadDeadline(time.Unix(1, 0)) // or the connection stays until the request is read
+		panic(http.ErrAbortHandler)                  // the replica must not take what it has got for the whole
 	}
 	session.logger.Info("difference sent", slog.String("db", name), slog.Any("pos", pos))
 	return nil

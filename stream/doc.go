@@ -62,7 +62,8 @@
 // each, ascending by name, the name of the database (string), TXID (8) and
 // post-apply checksum (8).
 //
-//	1 LTX         name of the database (string), the LTX file (the rest)
+//	1 LTX         name of the database (string), xxHash64 of all before (8), the LTX
+//	              file (the rest)
 //	2 Ready       nothing
 //	3 Follow      lowest version (4), highest version (4), node (string),
 //	              cluster (string), epoch (8), positions
@@ -83,13 +84,14 @@
 //
 // # Goroutines
 //
-//	goroutine       started by      owns                         ends when
-//	session         HTTP handler    response, what has been sent replica gone or silent, role lost, Close
-//	session reader  session         request body, acknowledged   session ends, body ends
-//	difference      HTTP handler    its response                 sent, or its session ended
-//	Follow          caller          response body, queues        connection ends, context done
-//	Follow sender   Follow          request body                 Follow returns
-//	database worker Follow          apply of one database        its queue is empty, Follow returns
+//	goroutine        started by    owns                           ends when
+//	session          HTTP handler  response, what has been sent   replica gone or silent, role lost, Close
+//	session reader   session       request body, acknowledgements session ends, body ends
+//	difference       HTTP handler  its response                   sent, or its session has ended
+//	Follow           caller        response body                  connection ends, context done
+//	Follow's sender  Follow        request body                   Follow returns, body closed
+//	database worker  Follow        apply to one database          its queue is empty, Follow returns
+//	page checksums   worker        body of a POST /difference     sent, or its response has ended
 //
 // Lock order: Server.mu, then session.mu. No lock is held across I/O.
 package stream

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -99,12 +100,26 @@ func TestClientNoticesSilence(t *testing.T) {
 	store := newReplica(t)
 	began := time.Now()
 	err := follow(t, store, scripted(t, true, encoded(t, greeting(nil)))).result(t)
-	if took := time.Since(began); !errors.Is(err, ErrPeerSilent) || took < 150*time.Millisecond || took > time.Second {
+	if took := time.Since(began); !errors.Is(err, ErrPeerSilent) || took < 150*time.Millisecond || took > wait/2 {
 		t.Errorf("error is %v after %s", err, took)
 	}
 	client := NewClient(store, ClientOptions{HelloTimeout: 50 * time.Millisecond, Logger: testLogger(t)})
 	if err := client.Follow(t.Context(), scripted(t, true)); !errors.Is(err, ErrPeerSilent) {
 		t.Errorf("without hello: error is %v", err)
+	}
+}
+
+// A connection that is closed before the hello is noticed although no answer comes.
+func TestClientNoAnswer(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		must(t, err)
+		_ = conn.Close()
+	}))
+	defer server.Close()
+	err := follow(t, newReplica(t), litefs.PrimaryInfo{AdvertiseURL: server.URL}).result(t)
+	if err == nil || errors.Is(err, ErrPeerSilent) {
+		t.Errorf("error is %v", err)
 	}
 }
 
@@ -286,26 +301,20 @@ func breakingProxy(t *testing.T, target string, after func(connection int) int64
 
 // A replica whose connections break off again and again catches up all the same.
 func TestFollowBreaking(t *testing.T) {
-	n := newPrimary(t, 50*time.Millisecond)
+	n := newPrimary(t, calm)
 	src := newSource(t, n.store, "db")
 	src.commit("CREATE TABLE t(x)", "INSERT INTO t VALUES (randomblob(2000000))")
 	src.commit("INSERT INTO t VALUES (randomblob(2000000))")
 	replica := newReplica(t)
 	primary := litefs.PrimaryInfo{AdvertiseURL: breakingProxy(t, n.http.URL, func(i int) int64 { return 700000 + int64(i)*1000 })}
-	client := NewClient(replica, ClientOptions{})
-	ctx, cancel := context.WithTimeout(t.Context(), wait)
-	defer cancel()
-	connections := 0
-	for ; replica.DB("db") == nil || replica.DB("db").Pos() != src.db.Pos(); connections++ {
-		follow, stop := context.WithTimeout(ctx, 500*time.Millisecond)
-		err := client.Follow(follow, primary)
-		stop()
-		if ctx.Err() != nil {
-			t.Fatalf("replica has not caught up after %d connections: %v", connections, err)
-		}
+	broken, caughtUp := 0, false
+	for ; !caughtUp; broken++ {
+		f := follow(t, replica, primary)
+		caughtUp = f.reachesUnlessBroken(t, src.db)
+		f.stop()
 	}
-	if connections < 3 {
-		t.Errorf("caught up with %d connections: nothing broke off", connections)
+	if broken < 3 {
+		t.Errorf("caught up with %d connections: nothing broke off", broken)
 	}
 	same(t, replica, src.db)
 }
@@ -321,7 +330,7 @@ func stalled(t *testing.T, n *node, at ltx.Pos) *peer {
 // A replica that does not read costs the primary no memory, its commits no time, and
 // other replicas nothing.
 func TestSlowReplica(t *testing.T) {
-	n := newPrimary(t, 100*time.Millisecond)
+	n := newPrimary(t, calm)
 	src := newSource(t, n.store, "db")
 	src.commit("CREATE TABLE t(x)")
 	slow := stalled(t, n, src.db.Pos())
@@ -443,5 +452,93 @@ func TestDifferenceRefused(t *testing.T) {
 			_ = resp.Body.Close()
 			t.Errorf("half a base: answer is %s", resp.Status)
 		}
+	}
+}
+
+// A replica that does not say what it has applied is sent a bounded number of files,
+// and heartbeats; the rest follows when it has.
+func TestUnacknowledged(t *testing.T) {
+	n := newPrimary(t, time.Second)
+	n.store.StrictVerify = false
+	src := newSource(t, n.store, "db")
+	src.commit("CREATE TABLE t(x)")
+	p := connect(t, n, encoded(t, hello(func(f *FollowStreamFrame) { f.Positions = map[string]ltx.Pos{"db": src.db.Pos()} })))
+	for range maxInFlightFiles + 10 {
+		src.commit("INSERT INTO t VALUES (1)")
+		p.send(&HeartbeatStreamFrame{})
+	}
+	receive := func(want int) (last ltx.Pos) {
+		t.Helper()
+		for files, beats := 0, 0; files < want || beats < 2; {
+			f, body := p.next()
+			switch f.(type) {
+			case *LTXStreamFrame:
+				last = decode(t, body).PostApplyPos()
+				files, beats = files+1, 0
+			case *HeartbeatStreamFrame:
+				p.send(&HeartbeatStreamFrame{})
+				beats++
+			default:
+			}
+			if files > want {
+				t.Fatalf("%d files were sent, want %d", files, want)
+			}
+		}
+		return last
+	}
+	last := receive(maxInFlightFiles)
+	p.send(&HeartbeatStreamFrame{Positions: map[string]ltx.Pos{"db": last}})
+	if got := receive(10); got != src.db.Pos() {
+		t.Errorf("files lead to %s, want %s", got, src.db.Pos())
+	}
+}
+
+// A difference that is on its way ends with its session.
+func TestDifferenceEndsWithSession(t *testing.T) {
+	n := newPrimary(t, calm)
+	p := connect(t, n, encoded(t, hello(func(f *FollowStreamFrame) {
+		f.Positions = map[string]ltx.Pos{"db": {TXID: 9, PostApplyChecksum: ltx.ChecksumFlag | 1}}
+	})))
+	first, _ := p.next()
+	p.until()
+	greeting, ok := first.(*HelloStreamFrame)
+	if !ok {
+		t.Fatalf("frame is %+v", first)
+	}
+	r, w := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.http.URL+"/difference?session="+greeting.SessionID+"&db=db", r)
+	must(t, err)
+	done := make(chan error, 1)
+	go func() {
+		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+		}
+		done <- err
+	}()
+	_, err = w.Write([]byte("half")) // of the position
+	must(t, err)
+	fetching := func() bool {
+		s := n.server.session(greeting.SessionID)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.dbs["db"].fetch != nil
+	}
+	for began := time.Now(); !fetching(); {
+		if time.Since(began) > wait {
+			t.Fatal("difference has not begun")
+		}
+		runtime.Gosched()
+	}
+	must(t, n.server.Close())
+	must(t, w.Close()) // which RoundTrip waits for
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("difference was answered")
+		}
+	case <-time.After(wait):
+		t.Fatal("difference goes on")
 	}
 }

@@ -12,10 +12,14 @@ import (
 	"litefs/ltx"
 )
 
-// send writes the request body: what this node has, and from the hello on its
-// heartbeats. It ends with ctx, or when nobody reads the body any more; why that is
-// so, the response says.
-func (f *follower) send(ctx context.Context, w io.Writer, greeted <-chan time.Duration) {
+// send writes the request body: what this node has, and its heartbeats. It ends with
+// ctx, or when nobody reads the body any more; why that is so, the response says.
+//
+// Heartbeats begin before the hello: the transport finds out that a connection is
+// closed when it writes to it, and returns from a request only if its body goes on or
+// ends.
+func (f *follower) send(ctx context.Context, w *io.PipeWriter, greeted <-chan time.Duration) {
+	defer func() { _ = w.CloseWithError(context.Canceled) }() // never returns an error
 	reported := make(map[string]ltx.Pos)
 	if !f.sendFrame(w, &FollowStreamFrame{
 		MinVersion: MinVersion,
@@ -27,16 +31,13 @@ func (f *follower) send(ctx context.Context, w io.Writer, greeted <-chan time.Du
 	}) {
 		return
 	}
-	var interval time.Duration
-	select {
-	case interval = <-greeted:
-	case <-ctx.Done():
-		return
-	}
-	ticker := time.NewTicker(interval)
+	ticker := time.NewTicker(DefaultHeartbeatInterval)
 	defer ticker.Stop()
 	for {
 		select {
+		case interval := <-greeted:
+			ticker.Reset(interval)
+			continue
 		case <-ticker.C:
 		case <-f.beat:
 		case <-ctx.Done():

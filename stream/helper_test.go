@@ -30,6 +30,10 @@ const testCluster = "c0ffee00c0ffee00c0ffee00"
 // wait bounds what a test waits for.
 const wait = 20 * time.Second
 
+// calm is a heartbeat interval for tests in which nobody is to be found silent,
+// however busy the machine is.
+const calm = 5 * time.Second
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func must(t *testing.T, err error) {
@@ -132,19 +136,27 @@ func (f *following) result(t *testing.T) error {
 // reaches waits until the replica has the primary's position of a database.
 func (f *following) reaches(t *testing.T, primary *litefs.DB) {
 	t.Helper()
+	if !f.reachesUnlessBroken(t, primary) {
+		t.Fatalf("primary is at %s, Follow has returned: %v", primary.Pos(), f.result(t))
+	}
+}
+
+// reachesUnlessBroken does so until Follow returns.
+func (f *following) reachesUnlessBroken(t *testing.T, primary *litefs.DB) bool {
+	t.Helper()
 	timeout := time.After(wait)
 	for {
 		db, err := f.store.CreateDBIfNotExists(primary.Name())
 		must(t, err)
 		pos, moved := db.Moved()
 		if pos == primary.Pos() {
-			return
+			return true
 		}
 		select {
 		case <-moved:
 		case err := <-f.done:
 			f.done <- err
-			t.Fatalf("replica is at %s, primary at %s, Follow has returned: %v", pos, primary.Pos(), err)
+			return false
 		case <-timeout:
 			t.Fatalf("replica is at %s, primary at %s", pos, primary.Pos())
 		}

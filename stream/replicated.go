@@ -59,5 +59,6 @@ func (r *replicated) acknowledge(txid ltx.TXID) bool {
 
 // replace notes that the difference brings the copy to a position.
 func (r *replicated) replace(pos ltx.Pos) {
-	*r = replicated{sent: pos}
+	*r = replicated{}
+	r.add(pos, 0) // its size was bounded by the transfer itself
 }

@@ -116,7 +116,7 @@ func TestServerPaths(t *testing.T) {
 
 // A session says hello, sends what the log has, says that this is all, and beats.
 func TestSession(t *testing.T) {
-	n := newPrimary(t, 20*time.Millisecond)
+	n := newPrimary(t, 500*time.Millisecond)
 	src := newSource(t, n.store, "db")
 	src.commit("CREATE TABLE t(x)")
 	at := src.db.Pos()
@@ -125,7 +125,7 @@ func TestSession(t *testing.T) {
 	p := connect(t, n, encoded(t, hello(func(f *FollowStreamFrame) { f.Positions = map[string]ltx.Pos{"db": at} })))
 	first, _ := p.next()
 	h, ok := first.(*HelloStreamFrame)
-	if !ok || h.Version != Version || h.NodeID != n.store.ID() || h.ClusterID != testCluster || h.SessionID == "" || h.Heartbeat != 20*time.Millisecond {
+	if !ok || h.Version != Version || h.NodeID != n.store.ID() || h.ClusterID != testCluster || h.SessionID == "" || h.Heartbeat != 500*time.Millisecond {
 		t.Fatalf("first frame is %+v", first)
 	}
 	wantLTX := func(from, to ltx.Pos) {
@@ -203,7 +203,10 @@ func TestSessionEnds(t *testing.T) {
 		{"frame of a primary", func(_ *node, p *peer) { p.send(&ReadyStreamFrame{}) }, ErrBadFrame},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			n := newPrimary(t, 100*time.Millisecond)
+			n := newPrimary(t, time.Second)
+			if errors.Is(test.want, ErrPeerSilent) {
+				n.server.opts.HeartbeatInterval = 100 * time.Millisecond
+			}
 			p := connect(t, n, encoded(t, hello(nil)))
 			if f, _ := p.next(); f.Type() != StreamFrameTypeHello {
 				t.Fatalf("frame is %+v", f)
@@ -213,7 +216,7 @@ func TestSessionEnds(t *testing.T) {
 			if end := p.ends(); !errors.Is(&PeerError{Code: end.Code}, test.want) {
 				t.Errorf("session ended with %+v, want %v", end, test.want)
 			}
-			if took := time.Since(began); took > 2*time.Second {
+			if took := time.Since(began); took > wait/2 {
 				t.Errorf("took %s", took)
 			}
 		})
