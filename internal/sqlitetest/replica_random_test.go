@@ -110,13 +110,29 @@ func (r *randomSQL) step(t *testing.T) {
 	case n < 84:
 		r.conn.Exec(t, "BEGIN; DELETE FROM t; ROLLBACK")
 	case n < 94:
-		r.conn.Exec(t, "PRAGMA journal_mode = "+[]string{"delete", "truncate", "persist", "wal", "wal"}[r.IntN(5)])
+		r.mode(t, []string{"delete", "truncate", "persist", "wal", "wal"}[r.IntN(5)])
 	case n < 97:
-		r.conn.Exec(t, "PRAGMA journal_mode = delete", fmt.Sprintf("PRAGMA page_size = %d", 512<<r.IntN(8)), "VACUUM")
+		r.mode(t, "delete")
+		r.conn.Exec(t, fmt.Sprintf("PRAGMA page_size = %d", 512<<r.IntN(8)), "VACUUM")
 	case n < 99:
 		r.conn.Exec(t, "PRAGMA wal_checkpoint(TRUNCATE)")
 	default:
 		r.conn.Close(t)
 		r.create(t)
+	}
+}
+
+// mode changes the journal mode. To leave WAL mode takes a checkpoint, for which
+// SQLite does not wait while another one is at work, that of the node itself say.
+func (r *randomSQL) mode(t *testing.T, mode string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; {
+		msg := r.conn.Try(t, "PRAGMA journal_mode = "+mode)
+		if msg == "" {
+			return
+		}
+		if !strings.Contains(msg, "locked") || time.Now().After(end) {
+			t.Fatalf("journal_mode = %s: %s", mode, msg)
+		}
 	}
 }
