@@ -212,8 +212,16 @@ func (db *DB) openMountedSHM() {
 }
 
 // detach closes what the database has open through the mount.
+//
+// A program that goes on with files that it has open from the mount would find a
+// replica's locks free now: its transactions end with SQLITE_CANTOPEN from here on.
 func (db *DB) detach() {
 	db.applyMu.Lock()
+	if db.following.Load() && db.peer.attached() && db.sharedMemoryOpen() {
+		if err := sqlite.FenceWALIndex(db.peer.shm); err != nil {
+			db.logger.Warn("programs that still have the WAL open cannot be kept from writing", slog.Any("error", err))
+		}
+	}
 	_ = db.closePeer() // its files are as they are
 	if u := db.unfinished; u != nil && u.peer != nil {
 		_ = u.peer.close()

@@ -254,12 +254,20 @@ func TestPrimaryRestarts(t *testing.T) {
 }
 
 // A primary that is told to stop in the middle of a stream of commits goes when its
-// replica has every one that was acknowledged, and does not take long.
+// replica has every one that was acknowledged, and does not take long. That holds for
+// a writer that gives up on the locks, and for one that waits until the mount is gone.
 func TestPrimaryStopsWithoutLoss(t *testing.T) {
+	for name, timeout := range map[string]string{"short busy timeout": "100", "long busy timeout": "10000"} {
+		t.Run(name, func(t *testing.T) { stopWithoutLoss(t, timeout) })
+	}
+}
+
+func stopWithoutLoss(t *testing.T, busyTimeout string) {
+	t.Helper()
 	primary, replica := startPair(t)
 	db := primary.path("data.db")
 	sqlite(t, db, "PRAGMA journal_mode=wal; CREATE TABLE t (id INTEGER PRIMARY KEY)")
-	writer := exec.Command("sqlite3", "-cmd", ".timeout 100", "-cmd", ".bail on", db)
+	writer := exec.Command("sqlite3", "-cmd", ".timeout "+busyTimeout, "-cmd", ".bail on", db)
 	stdin, err := writer.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
