@@ -62,10 +62,6 @@ func (db *DB) checkpoint(ctx context.Context) error {
 		return nil
 	}
 	started := time.Now()
-	ck := &checkpointRun{db: db}
-	if ready, err := ck.prepare(); err != nil || !ready {
-		return err
-	}
 	shm, err := os.OpenFile(filepath.Join(mount, db.name+suffixSHM), os.O_RDWR, 0)
 	if err != nil {
 		if isNotExist(err) {
@@ -74,7 +70,7 @@ func (db *DB) checkpoint(ctx context.Context) error {
 		return err
 	}
 	guards := NewGuardSet(LockFiles{SHM: shm})
-	ck.guards, ck.index = guards, sqlite.NewWALIndex(shm)
+	ck := &checkpointRun{db: db, guards: guards, index: sqlite.NewWALIndex(shm)}
 	err = ck.run(ctx)
 	if errors.Is(err, fs.ErrClosed) {
 		err = errCheckpointBusy // SQLite has removed the WAL or the database meanwhile
@@ -96,6 +92,7 @@ type checkpointRun struct {
 	index         *sqlite.WALIndex
 	header        sqlite.WALIndexHeader
 	copied        int // pages
+	passes        int
 }
 
 // prepare captures what the WAL holds and, if the application asked for
@@ -117,25 +114,29 @@ func (c *checkpointRun) prepare() (bool, error) {
 	return c.bound.Frame > 0, err
 }
 
-// run makes passes until little is left. The locks are held from the first to
-// the last: an application that would checkpoint meanwhile finds the lock taken,
-// which costs it nothing.
+// run makes passes until little is left. The locks are held from before the first
+// capture to the last: an application that would checkpoint meanwhile finds the
+// lock taken, which costs it nothing.
 func (c *checkpointRun) run(ctx context.Context) error {
 	for _, lock := range []LockType{LockTypeDMS, LockTypeCkpt, LockTypeRead0} {
 		if err := c.take(lock); err != nil {
 			return err
 		}
 	}
-	for range checkpointPasses {
+	for done := uint32(0); ; {
+		ready, err := c.prepare()
+		if err != nil || !ready || done > 0 && c.bound.Frame < done+checkpointRest {
+			return err
+		}
 		safe, err := c.pass(ctx)
 		if err != nil || safe < c.bound.Frame { // a reader needs what is left
 			return err
 		}
-		if ready, err := c.prepare(); err != nil || !ready || c.bound.Frame < safe+checkpointRest {
-			return err
+		if c.passes++; c.passes == checkpointPasses {
+			return nil
 		}
+		done = safe
 	}
-	return nil
 }
 
 // pass copies what has been captured and what no reader needs to be kept apart,

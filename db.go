@@ -250,14 +250,19 @@ func (db *DB) openBacking(typ FileType) error {
 
 // closeBacking closes the daemon's own handle on a file, if it has one.
 func (db *DB) closeBacking(typ FileType) error {
-	slot := db.files.slot(typ)
-	if *slot == nil {
-		return nil
+	if f := db.takeBacking(typ); f != nil {
+		return f.Close()
 	}
-	err := (*slot).Close()
+	return nil
+}
+
+// takeBacking gives up a file without closing it; nil if it is not open.
+func (db *DB) takeBacking(typ FileType) fsx.File {
+	slot := db.files.slot(typ)
+	f := *slot
 	*slot = nil
 	db.walOnly.Store(db.files.wal != nil && db.files.journal == nil)
-	return err
+	return f
 }
 
 // geometry returns the page size in bytes and the number of pages of the database

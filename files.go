@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"litefs/internal/fsx"
@@ -141,14 +142,23 @@ func (db *DB) RemoveSHM() error {
 	return db.removeFile(FileTypeSHM)
 }
 
-// removeFile removes a file of SQLite's, which must exist.
+// removeFile removes a file of SQLite's, which must exist. Its own handle is closed
+// behind the back of whoever waits: the last close of a file without a name has the
+// file system give its blocks back.
 func (db *DB) removeFile(typ FileType) error {
 	if err := db.store.FS.Remove(db.BackingPath(typ)); err != nil {
 		return err // the file is still there
 	}
 	db.dirChanged.Store(true)
 	db.forgetHandles(typ)
-	return db.closeBacking(typ)
+	if f := db.takeBacking(typ); f != nil {
+		db.store.wg.Go(func() {
+			if err := f.Close(); err != nil {
+				db.logger.Warn("removed file did not close", slog.String("type", typ.String()), slog.Any("error", err))
+			}
+		})
+	}
+	return nil
 }
 
 // RemoveDatabase drops the database. The log gets a transaction that empties

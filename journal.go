@@ -70,9 +70,10 @@ func (db *DB) journalPageSize() uint32 {
 // Under a WAL the sync is that of a checkpoint, after which SQLite may start the
 // WAL anew: what it held is durable in the log when the sync returns.
 func (db *DB) SyncDatabase(f fsx.File) error {
-	prepared := make(chan error, 1)
-	go func() { prepared <- db.prepareSync() }()
-	return errors.Join(f.Sync(), <-prepared)
+	synced := make(chan error, 1)
+	go func() { synced <- f.Sync() }()
+	err := db.prepareSync() // takes longer: it must not be the one that waits for a thread
+	return errors.Join(err, <-synced)
 }
 
 // prepareSync makes the log ready for a sync of the database file. An error fails
