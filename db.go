@@ -52,6 +52,7 @@ type DB struct {
 
 	walOnly    atomic.Bool // there is a WAL and no rollback journal
 	walSynced  atomic.Bool // SQLite has synced the WAL that is there
+	dirMu      sync.Mutex  // held while the names are synced; leaf
 	dirChanged atomic.Bool // names were added or removed since the last SyncDir
 }
 
@@ -218,6 +219,8 @@ func (db *DB) Exists(typ FileType) bool {
 // SyncDir makes the names of the database's files durable, if any of them has
 // changed since the last time.
 func (db *DB) SyncDir() error {
+	db.dirMu.Lock() // so that whoever comes second waits for the sync
+	defer db.dirMu.Unlock()
 	if !db.dirChanged.Swap(false) {
 		return nil
 	}

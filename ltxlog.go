@@ -30,8 +30,8 @@ type ltxFile struct {
 // contiguous, from the oldest kept to the position of the database.
 //
 // A file is written under a temporary name and renamed, so that it appears
-// whole. It is synced only when that is asked for: the name first, then the
-// content and the folder. A crash between the rename and the sync may leave a
+// whole. It is synced only when that is asked for: after the rename, the content
+// and the folder at the same time. A crash between the rename and the sync may leave a
 // torn file under the final name; recovery finds that out by its checksum and
 // sets it aside, and whatever the file held is still in SQLite's own files,
 // because nothing was forgotten before the sync returned.
@@ -134,10 +134,7 @@ func (l *ltxLog) commit(f fsx.File, tmp string, file ltxFile, durable bool) erro
 	case !durable:
 		return nil
 	case alone: // the usual case, without opening it again
-		if err := f.Sync(); err != nil {
-			return err
-		}
-		return l.syncNames()
+		return inParallel(f.Sync, l.syncNames)
 	default:
 		return l.sync()
 	}
