@@ -18,6 +18,9 @@ import (
 // restart.
 const tmpSuffix = ".tmp"
 
+// maxSyncFiles is how many files are open at a time while the log is synced.
+const maxSyncFiles = 256
+
 // ltxFile is one file of the log.
 type ltxFile struct {
 	min, max  ltx.TXID
@@ -185,8 +188,10 @@ func (l *ltxLog) sync() error {
 	if len(pending) == 0 {
 		return nil
 	}
-	if err := l.syncFiles(pending); err != nil {
-		return err
+	for some := range slices.Chunk(pending, maxSyncFiles) {
+		if err := l.syncFiles(some); err != nil {
+			return err
+		}
 	}
 	if err := l.syncNames(); err != nil {
 		return err
