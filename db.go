@@ -117,10 +117,12 @@ func (db *DB) WALPath() string { return db.BackingPath(FileTypeWAL) }
 // SHMPath returns the path of the backing wal-index.
 func (db *DB) SHMPath() string { return db.BackingPath(FileTypeSHM) }
 
-// BackingPath returns the path of the file behind one in the mount.
+// BackingPath returns the path of the file behind one in the mount. It is empty for
+// a type of which a database does not have exactly one file: see SuperJournalPath.
 func (db *DB) BackingPath(typ FileType) string {
 	name := "database"
 	switch typ {
+	case FileTypeDatabase:
 	case FileTypeJournal:
 		name += suffixJournal
 	case FileTypeWAL:
@@ -128,6 +130,7 @@ func (db *DB) BackingPath(typ FileType) string {
 	case FileTypeSHM:
 		name += suffixSHM
 	default:
+		return ""
 	}
 	return filepath.Join(db.dir, name)
 }
