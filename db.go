@@ -48,7 +48,8 @@ type DB struct {
 	alarm   error                              // why capture stands still, or nil
 	handles map[FileType]map[fsx.File]struct{} // of programs; see addHandle
 
-	follower *follower
+	follower      *follower
+	checkpointing atomic.Pointer[checkpointRun] // nil if none is at work
 
 	walOnly    atomic.Bool // there is a WAL and no rollback journal
 	walSynced  atomic.Bool // SQLite has synced the WAL that is there

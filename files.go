@@ -134,8 +134,16 @@ func (db *DB) hasHandle(typ FileType) bool {
 	return len(db.handles[typ]) > 0
 }
 
+// TruncateSHM changes the length of the wal-index through f, as whoever opens the
+// database first does.
+func (db *DB) TruncateSHM(f fsx.File, size int64) error {
+	db.interruptCheckpoint()
+	return f.Truncate(size)
+}
+
 // RemoveSHM removes the wal-index.
 func (db *DB) RemoveSHM() error {
+	db.interruptCheckpoint()
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
 	db.dropSHM()

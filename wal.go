@@ -122,6 +122,7 @@ func (db *DB) SyncWAL(f fsx.File) error {
 // TruncateWAL changes the length of the WAL through f, once what it holds is in
 // the log.
 func (db *DB) TruncateWAL(f fsx.File, size int64) error {
+	db.interruptCheckpoint()
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
 	if db.files.database != nil {
@@ -150,6 +151,7 @@ func (db *DB) TruncateWAL(f fsx.File, size int64) error {
 
 // RemoveWAL removes the WAL, once what it holds is in the log.
 func (db *DB) RemoveWAL() error {
+	db.interruptCheckpoint()
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
 	if db.files.database != nil {
