@@ -60,6 +60,7 @@ demo: ## a primary and a replica at work on this machine, with real databases
 
 .PHONY: torture
 torture: setup ## the long runs: every mount test in every combination, ROUNDS kills of each kind
+	LITEFS_TEST_LONG=1 $(GO) test -count=1 -timeout=60m -run 'Crash|Fail|Fault|Full' .
 	LITEFS_TEST_LONG=1 $(GO) test -count=1 -timeout=60m ./internal/sqlitetest
 	LITEFS_TEST_LONG=1 $(GO) test -count=1 -timeout=60m -v -run 'Kill|Stuck' ./internal/crashtest -rounds=$(ROUNDS)
 
@@ -69,4 +70,4 @@ conformance: build ## SQLite's own tests on a mount; FULL=1, TOOLS=1, PASSTHROUG
 	@conformance/run.sh $(TESTARGS)
 
 .PHONY: ci
-ci: setup fmt-check vet lint build test fuzz ## all that must pass before a change lands
+ci: setup fmt-check vet lint build test fuzz conformance ## all that must pass before a change lands

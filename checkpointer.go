@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"litefs/internal/fsx"
@@ -55,6 +56,14 @@ func (db *DB) checkpointLoop(ctx context.Context, wake <-chan struct{}) {
 // It writes the backing file directly, and has the kernel drop the pages that it
 // has cached before the wal-index says that the database file has them.
 //
+// Unlike a peer it does not hold SHARED on the database file and DMS on the
+// wal-index, since a program could then not leave WAL mode, or remove the WAL with
+// the last close (os_unix.c unixLock). A program that has the database for itself
+// does not ask for CKPT, and checkpoints beside this one (wal.c sqlite3WalClose); one
+// that opens it as the first truncates the wal-index. Both make a request to the
+// mount before they change anything that matters here, after which this checkpoint
+// writes nothing any more: see interrupt.
+//
 // A crash after any step leaves the WAL whole: what was copied is copied again.
 func (db *DB) checkpoint(ctx context.Context) error {
 	mount := db.store.MountDir()
@@ -62,10 +71,6 @@ func (db *DB) checkpoint(ctx context.Context) error {
 		return nil
 	}
 	started := time.Now()
-	ck := &checkpointRun{db: db}
-	if ready, err := ck.prepare(); err != nil || !ready {
-		return err
-	}
 	shm, err := os.OpenFile(filepath.Join(mount, db.name+suffixSHM), os.O_RDWR, 0)
 	if err != nil {
 		if isNotExist(err) {
@@ -74,8 +79,10 @@ func (db *DB) checkpoint(ctx context.Context) error {
 		return err
 	}
 	guards := NewGuardSet(LockFiles{SHM: shm})
-	ck.guards, ck.index = guards, sqlite.NewWALIndex(shm)
+	ck := &checkpointRun{db: db, guards: guards, index: sqlite.NewWALIndex(shm)}
+	db.checkpointing.Store(ck)
 	err = ck.run(ctx)
+	db.checkpointing.CompareAndSwap(ck, nil)
 	if errors.Is(err, fs.ErrClosed) {
 		err = errCheckpointBusy // SQLite has removed the WAL or the database meanwhile
 	}
@@ -96,6 +103,36 @@ type checkpointRun struct {
 	index         *sqlite.WALIndex
 	header        sqlite.WALIndexHeader
 	copied        int // pages
+	passes        int
+
+	mu          sync.Mutex // leaf; held while a file is changed
+	interrupted bool
+}
+
+// interruptCheckpoint ends a background checkpoint because a program does something
+// to the database that it would not do under the locks of the checkpoint.
+func (db *DB) interruptCheckpoint() {
+	if c := db.checkpointing.Load(); c != nil {
+		c.interrupt()
+	}
+}
+
+// interrupt has the checkpoint change nothing once it has returned.
+func (c *checkpointRun) interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.interrupted = true
+}
+
+// change runs fn, which changes the database file or the wal-index, unless the
+// checkpoint has been interrupted.
+func (c *checkpointRun) change(fn func() error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.interrupted {
+		return errCheckpointBusy
+	}
+	return fn()
 }
 
 // prepare captures what the WAL holds and, if the application asked for
@@ -117,25 +154,29 @@ func (c *checkpointRun) prepare() (bool, error) {
 	return c.bound.Frame > 0, err
 }
 
-// run makes passes until little is left. The locks are held from the first to
-// the last: an application that would checkpoint meanwhile finds the lock taken,
-// which costs it nothing.
+// run makes passes until little is left. The locks are held from before the first
+// capture to the last: an application that would checkpoint meanwhile finds the
+// lock taken, which costs it nothing.
 func (c *checkpointRun) run(ctx context.Context) error {
-	for _, lock := range []LockType{LockTypeDMS, LockTypeCkpt, LockTypeRead0} {
+	for _, lock := range []LockType{LockTypeCkpt, LockTypeRead0} {
 		if err := c.take(lock); err != nil {
 			return err
 		}
 	}
-	for range checkpointPasses {
+	for done := uint32(0); ; {
+		ready, err := c.prepare()
+		if err != nil || !ready || done > 0 && c.bound.Frame < done+checkpointRest {
+			return err
+		}
 		safe, err := c.pass(ctx)
 		if err != nil || safe < c.bound.Frame { // a reader needs what is left
 			return err
 		}
-		if ready, err := c.prepare(); err != nil || !ready || c.bound.Frame < safe+checkpointRest {
-			return err
+		if c.passes++; c.passes == checkpointPasses {
+			return nil
 		}
+		done = safe
 	}
-	return nil
 }
 
 // pass copies what has been captured and what no reader needs to be kept apart,
@@ -155,22 +196,18 @@ func (c *checkpointRun) pass(ctx context.Context) (safe uint32, err error) {
 	if err != nil || safe <= info.Backfill {
 		return info.Backfill, err
 	}
-	if err := c.index.SetBackfillAttempted(safe); err != nil {
+	if err := c.change(func() error { return c.index.SetBackfillAttempted(safe) }); err != nil {
 		return 0, err
 	}
 	if err := c.copy(ctx, info.Backfill+1, safe); err != nil {
 		return 0, err
 	}
-	return safe, c.index.SetBackfill(safe)
+	return safe, c.change(func() error { return c.index.SetBackfill(safe) })
 }
 
-// take takes a lock that is free, exclusively but for the dead man's switch.
+// take takes a lock that is free.
 func (c *checkpointRun) take(lock LockType) error {
-	try := c.guards.Guard(lock).TryLock
-	if lock == LockTypeDMS {
-		try = c.guards.Guard(lock).TryRLock
-	}
-	ok, err := try()
+	ok, err := c.guards.Guard(lock).TryLock()
 	if err == nil && !ok {
 		err = errCheckpointBusy
 	}
@@ -205,7 +242,8 @@ func (c *checkpointRun) safeFrame(info sqlite.CheckpointInfo, safe uint32) (uint
 		if i == 1 {
 			mark = safe
 		}
-		if err := errors.Join(c.index.SetReadMark(i, mark), guard.Unlock()); err != nil {
+		err = c.change(func() error { return c.index.SetReadMark(i, mark) })
+		if err := errors.Join(err, guard.Unlock()); err != nil {
 			return 0, err
 		}
 	}
@@ -261,7 +299,11 @@ func (c *checkpointRun) copyRun(frames []sqlite.PageFrame) (int, error) {
 
 // write writes a run of pages and invalidates the kernel's copy of them.
 func (c *checkpointRun) write(run []byte, offset int64) error {
-	if _, err := c.database.WriteAt(run, offset); err != nil {
+	err := c.change(func() error {
+		_, err := c.database.WriteAt(run, offset)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("write %d bytes at %d of the database file: %w", len(run), offset, err)
 	}
 	return c.db.store.invalidate(c.db, offset, int64(len(run)))
@@ -291,7 +333,7 @@ func (c *checkpointRun) truncate() error {
 }
 
 func (c *checkpointRun) cut(size int64) error {
-	if err := c.database.Truncate(size); err != nil {
+	if err := c.change(func() error { return c.database.Truncate(size) }); err != nil {
 		return err
 	}
 	return c.db.store.invalidate(c.db, size, 0)

@@ -55,13 +55,15 @@ type DB struct {
 	alarm   error                              // why capture stands still, or nil
 	handles map[FileType]map[fsx.File]struct{} // of programs; see addHandle
 
-	follower *follower
-	partial  *partial
-	held     chan struct{} // closed when programs may open the database; nil if they may
+	follower      *follower
+	checkpointing atomic.Pointer[checkpointRun] // nil if none is at work
+	partial       *partial
+	held          chan struct{} // closed when programs may open the database; nil if they may
 
 	following  atomic.Bool // others' transactions are applied, nothing is captured
 	walOnly    atomic.Bool // there is a WAL and no rollback journal
 	walSynced  atomic.Bool // SQLite has synced the WAL that is there
+	dirMu      sync.Mutex  // held while the names are synced; leaf
 	dirChanged atomic.Bool // names were added or removed since the last SyncDir
 }
 
@@ -128,10 +130,12 @@ func (db *DB) WALPath() string { return db.BackingPath(FileTypeWAL) }
 // SHMPath returns the path of the backing wal-index.
 func (db *DB) SHMPath() string { return db.BackingPath(FileTypeSHM) }
 
-// BackingPath returns the path of the file behind one in the mount.
+// BackingPath returns the path of the file behind one in the mount. It is empty for
+// a type of which a database does not have exactly one file: see SuperJournalPath.
 func (db *DB) BackingPath(typ FileType) string {
 	name := "database"
 	switch typ {
+	case FileTypeDatabase:
 	case FileTypeJournal:
 		name += suffixJournal
 	case FileTypeWAL:
@@ -139,6 +143,7 @@ func (db *DB) BackingPath(typ FileType) string {
 	case FileTypeSHM:
 		name += suffixSHM
 	default:
+		return ""
 	}
 	return filepath.Join(db.dir, name)
 }
@@ -230,6 +235,8 @@ func (db *DB) Exists(typ FileType) bool {
 // SyncDir makes the names of the database's files durable, if any of them has
 // changed since the last time.
 func (db *DB) SyncDir() error {
+	db.dirMu.Lock() // so that whoever comes second waits for the sync
+	defer db.dirMu.Unlock()
 	if !db.dirChanged.Swap(false) {
 		return nil
 	}
@@ -262,14 +269,19 @@ func (db *DB) openBacking(typ FileType) error {
 
 // closeBacking closes the daemon's own handle on a file, if it has one.
 func (db *DB) closeBacking(typ FileType) error {
-	slot := db.files.slot(typ)
-	if *slot == nil {
-		return nil
+	if f := db.takeBacking(typ); f != nil {
+		return f.Close()
 	}
-	err := (*slot).Close()
+	return nil
+}
+
+// takeBacking gives up a file without closing it; nil if it is not open.
+func (db *DB) takeBacking(typ FileType) fsx.File {
+	slot := db.files.slot(typ)
+	f := *slot
 	*slot = nil
 	db.walOnly.Store(db.files.wal != nil && db.files.journal == nil)
-	return err
+	return f
 }
 
 // geometry returns the page size in bytes and the number of pages of the database

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -166,8 +167,16 @@ func (db *DB) hasHandle(typ FileType) bool {
 	return len(db.handles[typ]) > 0
 }
 
+// TruncateSHM changes the length of the wal-index through f, as whoever opens the
+// database first does.
+func (db *DB) TruncateSHM(f fsx.File, size int64) error {
+	db.interruptCheckpoint()
+	return f.Truncate(size)
+}
+
 // RemoveSHM removes the wal-index.
 func (db *DB) RemoveSHM() error {
+	db.interruptCheckpoint()
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
 	if db.following.Load() {
@@ -201,14 +210,23 @@ func (db *DB) mountPath(dir string, typ FileType) string {
 	return filepath.Join(dir, db.name+strings.TrimPrefix(filepath.Base(db.BackingPath(typ)), "database"))
 }
 
-// removeFile removes a file of SQLite's, which must exist.
+// removeFile removes a file of SQLite's, which must exist. Its own handle is closed
+// behind the back of whoever waits: the last close of a file without a name has the
+// file system give its blocks back.
 func (db *DB) removeFile(typ FileType) error {
 	if err := db.store.FS.Remove(db.BackingPath(typ)); err != nil {
 		return err // the file is still there
 	}
 	db.dirChanged.Store(true)
 	db.forgetHandles(typ)
-	return db.closeBacking(typ)
+	if f := db.takeBacking(typ); f != nil {
+		db.store.wg.Go(func() {
+			if err := f.Close(); err != nil {
+				db.logger.Warn("removed file did not close", slog.String("type", typ.String()), slog.Any("error", err))
+			}
+		})
+	}
+	return nil
 }
 
 // RemoveDatabase drops the database. The log gets a transaction that empties

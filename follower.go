@@ -17,8 +17,11 @@ const (
 	followMaxPause = 10 * time.Millisecond
 	// followRest is the pause after a capture. A commit that comes alone is
 	// captured at once; of a stream of commits, each batch gets what has come
-	// meanwhile, which costs the writer less than a batch each.
-	followRest = time.Millisecond
+	// meanwhile, which costs the writer less than a batch each. With nobody to
+	// send them to, several pauses follow on each other, up to followRests, until
+	// there are frames enough for a checkpoint.
+	followRest  = time.Millisecond
+	followRests = 20
 	// followSweep is the time between two looks at a WAL that nothing was heard
 	// of.
 	followSweep = time.Second
@@ -117,6 +120,9 @@ func (db *DB) captureUntilIdle(ctx context.Context, f *follower, reason captureR
 			if db.checkpointDue() {
 				poke(f.checkpoint)
 			}
+			if !db.restAlone(ctx) {
+				return
+			}
 		} else if pause = max(followMinPause, 2*pause); pause > followMaxPause {
 			return
 		}
@@ -124,6 +130,35 @@ func (db *DB) captureUntilIdle(ctx context.Context, f *follower, reason captureR
 			return
 		}
 	}
+}
+
+// restAlone lets commits gather while nobody waits for them. It reports whether ctx
+// is still not done.
+func (db *DB) restAlone(ctx context.Context) bool {
+	for range followRests {
+		if db.store.hasSubscribers() || db.framesToCapture() >= checkpointFrames {
+			break
+		}
+		if !rest(ctx, followRest) {
+			return false
+		}
+	}
+	return true
+}
+
+// framesToCapture returns how many frames are published that the log lacks, as far
+// as can be told.
+func (db *DB) framesToCapture() uint32 {
+	db.captureMu.Lock()
+	defer db.captureMu.Unlock()
+	if db.wal.shm == nil {
+		return 0
+	}
+	hdr, err := sqlite.NewWALIndex(db.wal.shm).Header()
+	if err != nil || hdr.Salt != db.wal.cursor.Salt {
+		return 0
+	}
+	return hdr.MaxFrame - min(hdr.MaxFrame, db.wal.cursor.Frame)
 }
 
 // rest waits for d and reports whether ctx is still not done.

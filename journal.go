@@ -70,9 +70,15 @@ func (db *DB) journalPageSize() uint32 {
 // Under a WAL the sync is that of a checkpoint, after which SQLite may start the
 // WAL anew: what it held is durable in the log when the sync returns.
 func (db *DB) SyncDatabase(f fsx.File) error {
-	prepared := make(chan error, 1)
-	go func() { prepared <- db.prepareSync() }()
-	return errors.Join(f.Sync(), <-prepared)
+	return inParallel(db.prepareSync, f.Sync)
+}
+
+// inParallel runs two functions at the same time, the one that takes longer on the
+// goroutine of the caller: the other may have to wait for a thread.
+func inParallel(longer, shorter func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- shorter() }()
+	return errors.Join(longer(), <-done)
 }
 
 // prepareSync makes the log ready for a sync of the database file. An error fails
@@ -144,9 +150,14 @@ func (db *DB) WriteJournal(f fsx.File, data []byte, offset int64) error {
 }
 
 // SyncJournal makes the rollback journal durable. In PERSIST mode that is the end
-// of a commit.
+// of a commit. The name of a new journal is synced at the same time: SQLite asks for
+// that next, and the two share the wait for the disk.
 func (db *DB) SyncJournal(f fsx.File) error {
-	if err := f.Sync(); err != nil {
+	sync := f.Sync
+	if db.dirChanged.Load() {
+		sync = func() error { return inParallel(f.Sync, db.SyncDir) }
+	}
+	if err := sync(); err != nil {
 		return err
 	}
 	db.Settle()

@@ -18,6 +18,9 @@ import (
 // restart.
 const tmpSuffix = ".tmp"
 
+// maxSyncFiles is how many files are open at a time while the log is synced.
+const maxSyncFiles = 256
+
 // ltxFile is one file of the log.
 type ltxFile struct {
 	min, max  ltx.TXID
@@ -30,8 +33,8 @@ type ltxFile struct {
 // contiguous, from the oldest kept to the position of the database.
 //
 // A file is written under a temporary name and renamed, so that it appears
-// whole. It is synced only when that is asked for: the name first, then the
-// content and the folder. A crash between the rename and the sync may leave a
+// whole. It is synced only when that is asked for: after the rename, the content
+// and the folder at the same time. A crash between the rename and the sync may leave a
 // torn file under the final name; recovery finds that out by its checksum and
 // sets it aside, and whatever the file held is still in SQLite's own files,
 // because nothing was forgotten before the sync returned.
@@ -134,10 +137,7 @@ func (l *ltxLog) commit(f fsx.File, tmp string, file ltxFile, durable bool) erro
 	case !durable:
 		return nil
 	case alone: // the usual case, without opening it again
-		if err := f.Sync(); err != nil {
-			return err
-		}
-		return l.syncNames()
+		return inParallel(f.Sync, l.syncNames)
 	default:
 		return l.sync()
 	}
@@ -188,8 +188,10 @@ func (l *ltxLog) sync() error {
 	if len(pending) == 0 {
 		return nil
 	}
-	if err := l.syncFiles(pending); err != nil {
-		return err
+	for some := range slices.Chunk(pending, maxSyncFiles) {
+		if err := l.syncFiles(some); err != nil {
+			return err
+		}
 	}
 	if err := l.syncNames(); err != nil {
 		return err

@@ -32,6 +32,7 @@ func (tx *rollbackTx) reset() {
 // or by the commit that ends its transaction; a write that no journal covers is
 // refused with ErrNoJournal.
 func (db *DB) WriteDatabase(f fsx.File, data []byte, offset int64) error {
+	db.interruptCheckpoint()
 	if db.checkpointsCaptured(data, offset) {
 		_, err := f.WriteAt(data, offset)
 		return err
@@ -122,6 +123,7 @@ func (db *DB) markDirty(nonce uint32, offset, size int64) {
 
 // TruncateDatabase changes the length of the database file through f.
 func (db *DB) TruncateDatabase(f fsx.File, size int64) error {
+	db.interruptCheckpoint()
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
 	if err := db.truncateDatabase(f, size); err != nil {

@@ -34,6 +34,13 @@ func (s *Store) Unsubscribe(sub *Subscriber) {
 	delete(s.subscribers, sub)
 }
 
+// hasSubscribers reports whether anybody waits for changes.
+func (s *Store) hasSubscribers() bool {
+	s.subMu.Lock()
+	defer s.subMu.Unlock()
+	return len(s.subscribers) > 0
+}
+
 // MarkDirty marks a database as changed for all subscribers.
 func (s *Store) MarkDirty(name string) {
 	s.subMu.Lock()

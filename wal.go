@@ -20,6 +20,10 @@ type walState struct {
 	// before the cursor. If the WAL is then restarted, some of it may have been
 	// withdrawn.
 	ahead bool
+	// withdrawn is set once a commit that was captured has turned out not to be
+	// published. Whoever keeps the wal-index then says alone what is committed,
+	// until the WAL is restarted: frames past mxFrame are not captured again.
+	withdrawn bool
 	// doubtful is set once SQLite could not sync the WAL. It takes the commit back
 	// then and writes over its frames, the last of which may stay as it is.
 	doubtful bool
@@ -121,6 +125,7 @@ func (db *DB) SyncWAL(f fsx.File) error {
 // TruncateWAL changes the length of the WAL through f, once what it holds is in
 // the log.
 func (db *DB) TruncateWAL(f fsx.File, size int64) error {
+	db.interruptCheckpoint()
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
 	if db.following.Load() {
@@ -152,6 +157,7 @@ func (db *DB) TruncateWAL(f fsx.File, size int64) error {
 
 // RemoveWAL removes the WAL, once what it holds is in the log.
 func (db *DB) RemoveWAL() error {
+	db.interruptCheckpoint()
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
 	if db.following.Load() {

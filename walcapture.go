@@ -56,6 +56,7 @@ func (db *DB) captureWAL(reason captureReason) error {
 		if bound < db.wal.cursor.Frame && reason != captureFollow {
 			// A writer died between writing its commit frame, which was
 			// captured, and publishing it.
+			db.wal.withdrawn = true
 			return db.captureDifference("a commit that was captured has been withdrawn")
 		}
 		if bound <= db.wal.cursor.Frame {
@@ -100,7 +101,7 @@ func (db *DB) locateCursor() (bool, error) {
 			}
 			// The WAL was restarted, which takes a checkpoint of all that it
 			// held, and that passed a gate.
-			db.wal.cursor = hdr.Start()
+			db.wal.cursor, db.wal.withdrawn = hdr.Start(), false
 			return true, nil
 		}
 		holds, err := db.walHolds(hdr)
@@ -129,7 +130,7 @@ func (db *DB) walHolds(hdr sqlite.WALHeader) (bool, error) {
 // cursor if the wal-index publishes less than has been captured.
 func (db *DB) walBound(reason captureReason) (uint32, error) {
 	published, err := db.publishedFrame()
-	if err != nil || reason != captureGate {
+	if err != nil || reason != captureGate || db.wal.withdrawn {
 		return published, err
 	}
 	for start := time.Now(); ; {
@@ -151,7 +152,7 @@ func (db *DB) publishedFrame() (uint32, error) {
 	if open := db.sharedMemoryOpen(); !open || db.wal.shm == nil {
 		// Without a wal-index, whoever opens the database next will take what
 		// is valid for committed.
-		db.wal.ahead = open
+		db.wal.ahead, db.wal.withdrawn = open, false
 		return db.validCommit()
 	}
 	for range 100 {

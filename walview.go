@@ -3,6 +3,7 @@ package litefs
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"litefs/internal/sqlite"
@@ -106,7 +107,7 @@ func (v *dbView) scan(hdr sqlite.WALHeader, end *sqlite.WALCursor) error {
 	if err != nil {
 		return err
 	}
-	limit := sqlite.WALFrames(size, hdr.PageSize)
+	limit := min(sqlite.WALFrames(size, hdr.PageSize), v.db.walLimit(hdr.Salt))
 	if end != nil {
 		limit = min(limit, end.Frame)
 	}
@@ -128,6 +129,17 @@ func (v *dbView) scan(hdr sqlite.WALHeader, end *sqlite.WALCursor) error {
 	v.frames = slices.DeleteFunc(v.frames, func(f sqlite.PageFrame) bool { return f.Frame > v.cursor.Frame })
 	v.frames = newestFrames(v.frames)
 	return nil
+}
+
+// walLimit returns the frame past which the WAL is known to hold a commit that was
+// withdrawn.
+func (db *DB) walLimit(salt sqlite.Salt) uint32 {
+	if db.wal.withdrawn && db.wal.shm != nil && db.sharedMemoryOpen() {
+		if hdr, err := sqlite.NewWALIndex(db.wal.shm).Header(); err == nil && hdr.Salt == salt {
+			return hdr.MaxFrame
+		}
+	}
+	return math.MaxUint32
 }
 
 // read fills page with the content of page pgno.

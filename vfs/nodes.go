@@ -84,7 +84,7 @@ func (n *shmNode) Open(ctx context.Context, flags uint32) (gofs.FileHandle, uint
 
 // Setattr implements fs.NodeSetattrer.
 func (n *shmNode) Setattr(_ context.Context, fh gofs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
-	return n.setattrWith(fh, in, out, fsx.File.Truncate)
+	return n.setattrWith(fh, in, out, n.db.TruncateSHM)
 }
 
 // superJournalNode is the super-journal of a transaction over several databases.

@@ -104,7 +104,7 @@ func (r *rootNode) Create(ctx context.Context, name string, flags, mode uint32, 
 	if err != nil {
 		return nil, nil, 0, r.fail("create", name, err)
 	}
-	if caller, ok := fuse.FromContext(ctx); ok && os.Geteuid() == 0 {
+	if caller, ok := fuse.FromContext(ctx); ok && os.Geteuid() == 0 && (caller.Uid != 0 || int(caller.Gid) != os.Getegid()) {
 		if err := syscall.Fchown(int(f.Fd()), int(caller.Uid), int(caller.Gid)); err != nil {
 			r.fs.logger.Warn("cannot give a new file to its maker", slog.String("name", name), slog.Any("error", err))
 		}

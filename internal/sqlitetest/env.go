@@ -27,6 +27,9 @@ var (
 	allPageSizes = []int{512, 4096, 65536}
 )
 
+// Modes returns the journal modes that a case runs with that names none.
+func Modes() []string { return slices.Clone(allModes) }
+
 // Mount is what the suite needs of a mounted node.
 type Mount interface {
 	// Pos returns the position of a database, zero if there is none.

@@ -15,19 +15,26 @@ import (
 // race detector and the encoders account for most of it.
 const maxHeapBytes = 96 << 20
 
-// TestMount runs the whole suite.
+// TestMount runs the whole suite; in a short run, each case in one combination.
 func TestMount(t *testing.T) {
-	runMount(t, mounttest.Options{}, func(sqlitetest.Case, sqlitetest.Combination) bool { return true })
+	runMount(t, mounttest.Options{}, func(c sqlitetest.Case, combination sqlitetest.Combination) bool {
+		return sqlitetest.Long() || sample(c, combination, 0)
+	})
 }
 
 // TestMountNoPassthrough runs the suite as on a kernel that passes no files
 // through.
 func TestMountNoPassthrough(t *testing.T) {
-	runMount(t, mounttest.Options{NoPassthrough: true}, onePageSize)
+	runMount(t, mounttest.Options{NoPassthrough: true}, func(c sqlitetest.Case, combination sqlitetest.Combination) bool {
+		return onePageSize(c, combination) && (sqlitetest.Long() || sample(c, combination, 1))
+	})
 }
 
 // TestMountBackgroundCheckpoint runs the suite with a peer that checkpoints.
 func TestMountBackgroundCheckpoint(t *testing.T) {
+	if !sqlitetest.Long() {
+		t.Skip("takes minutes; LITEFS_TEST_LONG=1, as make torture sets it, runs it")
+	}
 	configure := func(s *litefs.Store) { s.BackgroundCheckpoint = true }
 	for name, noPassthrough := range map[string]bool{"Passthrough": false, "NoPassthrough": true} {
 		t.Run(name, func(t *testing.T) {
@@ -43,12 +50,22 @@ func onePageSize(c sqlitetest.Case, combination sqlitetest.Combination) bool {
 	return combination.PageSize == 4096 || len(c.PageSizes) == 1
 }
 
+// sample selects one of the combinations of a case, in such a way that the cases
+// together have all journal modes; another turn selects another mode.
+func sample(c sqlitetest.Case, combination sqlitetest.Combination, turn int) bool {
+	for _, letter := range c.Name {
+		turn += int(letter)
+	}
+	modes := c.Modes
+	if modes == nil {
+		modes = sqlitetest.Modes()
+	}
+	return combination.Mode == modes[turn%len(modes)] && onePageSize(c, combination)
+}
+
 // runMount runs the combinations that use selects, each on a node of its own.
 func runMount(t *testing.T, options mounttest.Options, use func(sqlitetest.Case, sqlitetest.Combination) bool) {
 	t.Helper()
-	if !sqlitetest.Long() {
-		t.Skip("takes minutes; LITEFS_TEST_LONG=1, as make torture sets it, runs it")
-	}
 	configure := options.Configure
 	sqlitetest.Run(t, func(t *testing.T, c sqlitetest.Case, combination sqlitetest.Combination) *sqlitetest.Env {
 		t.Helper()

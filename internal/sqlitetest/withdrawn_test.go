@@ -51,6 +51,9 @@ func TestWithdrawnCommit(t *testing.T) {
 					if _, err := node.Store.DB("db").Verify(t.Context()); err != nil {
 						t.Error(err)
 					}
+					if one, two := node.Pos(t, "db"), node.Pos(t, "db"); one != two {
+						t.Errorf("position went from %s to %s by looking at it", one, two)
+					}
 					other := e.Connect(t, "db")
 					other.Exec(t, "INSERT INTO t (x) VALUES (2)")
 					other.Want(t, "ok", "PRAGMA integrity_check")
