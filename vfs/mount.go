@@ -45,6 +45,11 @@ type FileSystem struct {
 	passthrough bool
 	mountDir    string
 
+	// ready is closed once all above is settled and the store knows of the mount. The
+	// kernel lets programs in before that: what they open of a database waits. A file
+	// that is open without passthrough could not be opened with it, by nobody.
+	ready chan struct{}
+
 	mu    sync.Mutex
 	inos  map[string]uint64      // by name, for files that exist
 	inoN  uint64                 // the last number that was given out; see nextInoLocked
@@ -63,7 +68,7 @@ func Mount(store *litefs.Store, options Options) (*FileSystem, error) {
 	options.Dir = dir
 	fsys := &FileSystem{
 		store: store, logger: store.Logger, options: options, mountDir: dir,
-		inos: make(map[string]uint64), nodes: make(map[string]*gofs.Inode),
+		ready: make(chan struct{}), inos: make(map[string]uint64), nodes: make(map[string]*gofs.Inode),
 		inoN: rand.Uint64() >> 16,
 	}
 	if err := fsys.mount(); err != nil {
@@ -96,10 +101,14 @@ func (f *FileSystem) mount() error {
 		return err
 	}
 	f.passthrough = f.options.Passthrough && f.probePassthrough()
-	if err := errors.Join(closeOnExec(), f.teachNoFlush()); err != nil {
+	err = errors.Join(closeOnExec(), f.teachNoFlush())
+	if err == nil {
+		f.store.SetMount(f.options.Dir, f.passthrough, f)
+	}
+	close(f.ready)
+	if err != nil {
 		return errors.Join(err, f.server.Unmount())
 	}
-	f.store.SetMount(f.options.Dir, f.passthrough, f)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -45,6 +46,39 @@ func TestDeadMount(t *testing.T) {
 	}
 	if got := sqlite(t, p.Path("db"), "INSERT INTO t VALUES (2); SELECT count(*) FROM t"); got != "2" {
 		t.Errorf("%s rows, want 2", got)
+	}
+}
+
+// TestOpenWhileMounting has programs open a database while it is being mounted, and
+// keep it open. They must not keep others from it.
+func TestOpenWhileMounting(t *testing.T) {
+	p := mounttest.StartProcess(t, mounttest.Build(t), mounttest.Options{})
+	sqlite(t, p.Path("db"), "PRAGMA journal_mode = wal; CREATE TABLE t (x)")
+	stop := make(chan struct{})
+	var programs sync.WaitGroup
+	for range 3 {
+		programs.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default: // it fails while nothing is mounted
+					_ = exec.Command("sqlite3", "-readonly", p.Path("db"), "SELECT * FROM t", ".shell sleep 0.2").Run()
+				}
+			}
+		})
+	}
+	for range 15 {
+		p.Kill()
+		p.Restart(t)
+		sqlite(t, p.Path("db"), "INSERT INTO t VALUES (1)")
+	}
+	close(stop)
+	programs.Wait()
+	p.Kill()
+	p.Restart(t) // nobody holds the WAL of an earlier mount any more, which goes now
+	if got := sqlite(t, p.Path("db"), "SELECT count(*) FROM t"); got != "15" {
+		t.Errorf("%s rows, want 15", got)
 	}
 }
 

@@ -91,6 +91,7 @@ func (r *rootNode) Create(ctx context.Context, name string, flags, mode uint32, 
 	if err != nil || typ == litefs.FileTypePos || r.fs.textNode(name) != nil {
 		return nil, nil, 0, r.refuse("create", name)
 	}
+	<-r.fs.ready
 	own := isOwnThread(ctx) && !r.fs.store.IsPrimary()
 	if !own && !r.fs.store.IsPrimary() && r.fs.store.DB(dbName) == nil {
 		return nil, nil, 0, r.fail("create", name, litefs.ErrReadOnlyReplica)
