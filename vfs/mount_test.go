@@ -71,7 +71,7 @@ func TestOpenWhileMounting(t *testing.T) {
 	for range 15 {
 		p.Kill()
 		p.Restart(t)
-		sqlite(t, p.Path("db"), "INSERT INTO t VALUES (1)")
+		sqlite(t, p.Path("db"), "PRAGMA busy_timeout = 10000; INSERT INTO t VALUES (1)")
 	}
 	close(stop)
 	programs.Wait()
