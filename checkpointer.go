@@ -59,10 +59,12 @@ func (db *DB) checkpointLoop(ctx context.Context, wake <-chan struct{}) {
 // Unlike a peer it does not hold SHARED on the database file and DMS on the
 // wal-index, since a program could then not leave WAL mode, or remove the WAL with
 // the last close (os_unix.c unixLock). A program that has the database for itself
-// does not ask for CKPT, and checkpoints beside this one (wal.c sqlite3WalClose); one
-// that opens it as the first truncates the wal-index. Both make a request to the
-// mount before they change anything that matters here, after which this checkpoint
-// writes nothing any more: see interrupt.
+// does not ask for CKPT, and checkpoints beside this one (wal.c sqlite3WalClose,
+// locking_mode=EXCLUSIVE); one that opens it as the first truncates the wal-index.
+// This checkpoint therefore does not begin while a program holds EXCLUSIVE. To one
+// that takes it later it gives way: whatever that does, it makes a request to the
+// mount before it changes anything that matters here, after which this checkpoint
+// writes nothing any more; see interrupt.
 //
 // A crash after any step leaves the WAL whole: what was copied is copied again.
 func (db *DB) checkpoint(ctx context.Context) error {
@@ -71,26 +73,39 @@ func (db *DB) checkpoint(ctx context.Context) error {
 		return nil
 	}
 	started := time.Now()
-	shm, err := os.OpenFile(filepath.Join(mount, db.name+suffixSHM), os.O_RDWR, 0)
+	files, err := db.openLockFiles(mount)
+	if isNotExist(err) {
+		return nil // the last connection has just closed
+	}
 	if err != nil {
-		if isNotExist(err) {
-			return nil // the last connection has just closed
-		}
 		return err
 	}
-	guards := NewGuardSet(LockFiles{SHM: shm})
-	ck := &checkpointRun{db: db, guards: guards, index: sqlite.NewWALIndex(shm)}
+	guards := NewGuardSet(files)
+	ck := &checkpointRun{db: db, guards: guards, index: sqlite.NewWALIndex(files.SHM)}
 	db.checkpointing.Store(ck)
 	err = ck.run(ctx)
 	db.checkpointing.CompareAndSwap(ck, nil)
 	if errors.Is(err, fs.ErrClosed) {
 		err = errCheckpointBusy // SQLite has removed the WAL or the database meanwhile
 	}
-	err = errors.Join(err, guards.Unlock(), shm.Close())
+	err = errors.Join(err, guards.Unlock(), files.SHM.Close(), files.Database.Close())
 	if err == nil && ck.copied > 0 {
 		db.logger.Debug("checkpointed", slog.Int("pages", ck.copied), slog.Duration("duration", time.Since(started)))
 	}
 	return err
+}
+
+// openLockFiles opens the files that have SQLite's locks, through the mount.
+func (db *DB) openLockFiles(mount string) (LockFiles, error) {
+	database, err := os.Open(filepath.Join(mount, db.name))
+	if err != nil {
+		return LockFiles{}, err
+	}
+	shm, err := os.OpenFile(filepath.Join(mount, db.name+suffixSHM), os.O_RDWR, 0)
+	if err != nil {
+		return LockFiles{}, errors.Join(err, database.Close())
+	}
+	return LockFiles{Database: database, SHM: shm}, nil
 }
 
 // checkpointRun is one background checkpoint.
@@ -162,6 +177,9 @@ func (c *checkpointRun) run(ctx context.Context) error {
 		if err := c.take(lock); err != nil {
 			return err
 		}
+	}
+	if free, err := c.guards.Guard(LockTypeShared).CanRLock(); err != nil || !free {
+		return errors.Join(err, errCheckpointBusy) // a program has the database for itself
 	}
 	for done := uint32(0); ; {
 		ready, err := c.prepare()

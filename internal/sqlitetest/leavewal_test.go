@@ -2,8 +2,10 @@ package sqlitetest_test
 
 import (
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"litefs"
 	"litefs/internal/mounttest"
@@ -53,4 +55,46 @@ func TestLeaveWALDuringCheckpoint(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A program that has the database for itself under locking_mode=EXCLUSIVE asks for no
+// locks of the WAL: the node must leave its WAL alone.
+func TestNoCheckpointUnderExclusive(t *testing.T) {
+	node := mounttest.Start(t, mounttest.Options{Configure: func(s *litefs.Store) { s.BackgroundCheckpoint = true }})
+	e := &sqlitetest.Env{Dir: node.Dir(), Mount: node, Combination: sqlitetest.Combination{Mode: sqlitetest.WAL, PageSize: 4096}}
+	c := e.Open(t, "db")
+	fill := `INSERT INTO t SELECT zeroblob(3000) FROM (WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 100) SELECT i FROM c)`
+	c.Exec(t, "PRAGMA wal_autocheckpoint = 0", "CREATE TABLE t (x)")
+	c.Want(t, "exclusive", "PRAGMA locking_mode = exclusive")
+	db := node.Store.DB("db")
+	write := func() {
+		t.Helper()
+		captured := db.Pos().TXID + 10
+		for range 10 {
+			c.Exec(t, fill)
+		}
+		for db.Pos().TXID < captured {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	size := func() int64 {
+		t.Helper()
+		info, err := os.Stat(db.DatabasePath())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	before := size()
+	write()
+	write() // a checkpoint would have been due before this
+	if after := size(); after != before {
+		t.Errorf("the database file went from %d to %d bytes by a checkpoint in the background", before, after)
+	}
+	c.Want(t, "normal", "PRAGMA locking_mode = normal")
+	c.Want(t, "2000", "SELECT count(*) FROM t")
+	for !node.Logged("checkpointed") {
+		write()
+	}
+	c.Want(t, "ok", "PRAGMA integrity_check")
 }
