@@ -23,9 +23,9 @@ var (
 //
 // If the database has a WAL, the transaction is appended to it and published in the
 // wal-index, as a SQLite connection does (apply_wal.go). Readers keep the snapshots
-// that they have. The file becomes part of the log, durably, before that. A crash
-// before the transaction is published leaves the log ahead of the database, and a
-// loss of power may take more off the end of the WAL; recovery applies the log.
+// that they have. The file becomes part of the log before that. A crash before the
+// transaction is published leaves the log ahead of the database; recovery applies the
+// log. A loss of power may take more off the end of WAL and log (apply_log.go).
 //
 // Otherwise, and if the file is a snapshot, the pages are written to the database
 // file while nobody reads it (apply_rollback.go). A mark (apply_mark.go) tells a
@@ -35,8 +35,9 @@ var (
 // ApplyLTX applies received files, of which each must follow upon the one before,
 // and the first upon the position of the database: otherwise the error is
 // ErrPosMismatch. A snapshot follows upon a database that is empty. Several files
-// are merged into one. What has been applied is part of the log and durable there;
-// the files are the caller's no more, whatever the result is.
+// are merged into one. What has been applied is part of the log; if it was appended to
+// a WAL, it is durable there within a second or so, otherwise at once. The files are
+// the caller's no more, whatever the result is.
 //
 // The node must be a replica (ErrNotReplica). Files that cannot be appended to a WAL
 // wait for readers, until ctx is done.

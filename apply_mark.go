@@ -37,12 +37,15 @@ const maxMarkBytes = 256
 func (db *DB) markPath() string { return filepath.Join(db.dir, markName) }
 
 // setMark writes the mark, durably.
-func (db *DB) setMark(line string) (err error) {
-	there, err := fsx.Exists(db.store.FS, db.markPath())
+func (db *DB) setMark(line string) error { return db.writeMark(db.markPath(), line) }
+
+// writeMark gives a file a line, or none, durably.
+func (db *DB) writeMark(path, line string) (err error) {
+	there, err := fsx.Exists(db.store.FS, path)
 	if err != nil {
 		return err
 	}
-	f, err := db.store.FS.OpenFile(db.markPath(), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := db.store.FS.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
@@ -102,7 +105,13 @@ func (db *DB) readMark() (file ltxFile, anew, ok bool, err error) {
 // only one. An error leaves neither.
 func (db *DB) enterLogMarked(f *ReceivedLTX, anew bool) error {
 	file := f.entry()
+	if err := db.log.sync(); err != nil { // or it may be cut off from what precedes it
+		return err
+	}
 	if anew {
+		if err := db.log.syncFile(f.path); err != nil {
+			return err
+		}
 		replacement := db.log.path(file) + replaceSuffix
 		if err := db.store.FS.Rename(f.path, replacement); err != nil {
 			return err
@@ -177,6 +186,10 @@ func (db *DB) redoApply(ctx context.Context, last *ltxTail) error {
 	}
 	if last == nil || last.hdr.MinTXID != file.min || last.hdr.MaxTXID != file.max {
 		return db.clearMark() // it never became part of the log
+	}
+	// The crash may have come before it was durable there.
+	if err := errors.Join(db.log.syncFile(db.log.path(file)), db.log.syncNames()); err != nil {
+		return err
 	}
 	if err := db.removeWAL(); err != nil {
 		return err

@@ -15,13 +15,13 @@ import (
 
 // applyToWAL appends a file to the WAL as one transaction.
 //
-// The file is durable in the log first. A crash before the wal-index is published
-// leaves frames that belong to no transaction, or one that recovery finds to be the
-// end of the log; a crash after it leaves WAL and log equal. The WAL is synced only
-// by a checkpoint: what a loss of power takes off its end, the log has.
+// The file is in the log first. A crash before the wal-index is published leaves
+// frames that belong to no transaction, or one that recovery finds to be the end of
+// the log; a crash after it leaves WAL and log equal. For a loss of power see
+// apply_log.go.
 func (db *DB) applyToWAL(ctx context.Context, f *ReceivedLTX) error {
 	p := db.peer
-	if err := db.enterLog(f); err != nil {
+	if err := db.appendLog(f); err != nil {
 		return err
 	}
 	cursor, err := p.append(f)
@@ -122,7 +122,7 @@ func (p *peer) restart() error {
 	if err == nil && len(locked) == sqlite.WALReadMarks-1 {
 		var header sqlite.WALIndexHeader
 		if header, err = p.writer.Restart(p.header, random32()); err == nil {
-			p.header = header
+			p.header, p.tried = header, 0
 		}
 	}
 	return errors.Join(err, p.unlockReadMarks())
@@ -161,16 +161,21 @@ func (p *peer) tidy(ctx context.Context, f *ReceivedLTX) error {
 			return err
 		}
 	}
-	info, err := p.index.CheckpointInfo()
-	if err != nil || p.header.MaxFrame < info.Backfill+checkpointFrames {
+	if p.header.MaxFrame < p.tried+checkpointFrames {
+		return nil
+	}
+	// Not at each transaction while a reader keeps the checkpoint from going on.
+	if err := p.db.log.sync(); err != nil {
 		return err
 	}
-	_, err = p.checkpoint(ctx)
+	p.tried = p.header.MaxFrame
+	_, err := p.checkpoint(ctx)
 	return err
 }
 
 // checkpoint copies from the WAL to the database file what no reader needs to be
-// kept apart, and reports whether that is all. It waits for nobody.
+// kept apart, and reports whether that is all. It waits for nobody. Log and WAL are
+// durable before the database file is written to.
 func (p *peer) checkpoint(ctx context.Context) (all bool, err error) {
 	bound, ok := p.header.Cursor()
 	if !ok {
@@ -186,7 +191,7 @@ func (p *peer) checkpoint(ctx context.Context) (all bool, err error) {
 	}
 	p.db.captureMu.Unlock()
 	safe := uint32(0)
-	if err = run.wal.Sync(); err == nil {
+	if err = errors.Join(p.db.log.sync(), run.wal.Sync()); err == nil {
 		safe, err = run.pass(ctx)
 	}
 	err = errors.Join(err, p.shmLocks.Guard(LockTypeRead0).Unlock())
@@ -227,7 +232,7 @@ func (p *peer) voidWAL(pageSize, commit uint32) (sqlite.WALCursor, error) {
 	if err != nil {
 		return sqlite.WALCursor{}, err
 	}
-	p.header = header
+	p.header, p.tried = header, 0
 	cursor, err := p.beginWAL(pageSize)
 	if err == nil {
 		err = p.wal.Sync()

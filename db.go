@@ -39,6 +39,8 @@ type DB struct {
 	applyMu    sync.Mutex
 	peer       *peer            // on a replica, while the database has a WAL
 	unfinished *unfinishedApply // or nil
+	appending  bool             // the mark is there that the log may not be durable
+	powerLost  bool             // while the database is opened: some of the log may be gone
 
 	captureMu sync.Mutex
 	sumsMu    sync.RWMutex // taken by writers of pageSize and sums; a leaf below captureMu
@@ -330,7 +332,7 @@ func (db *DB) close() error {
 	defer db.captureMu.Unlock()
 	err := errors.Join(db.dropPrepared(), db.captureAll())
 	if err == nil {
-		err = db.log.sync()
+		err = db.settleLog()
 	}
 	if err == nil && db.following.Load() && db.unfinished == nil && !db.sharedMemoryOpen() {
 		err = db.foldWAL() // on a primary, the last program to close has done that

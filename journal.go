@@ -266,6 +266,7 @@ func (s *Store) settleJournals(ctx context.Context) {
 		}
 		for _, db := range s.DBs() {
 			db.Settle()
+			db.syncAppended()
 		}
 	}
 }

@@ -149,6 +149,11 @@ func (l *ltxLog) removeBefore(f ltxFile) error {
 	i := slices.IndexFunc(l.files, func(g ltxFile) bool { return g.min == f.min && g.max == f.max })
 	covered := slices.Clone(l.files[:max(i, 0)])
 	l.files = l.files[max(i, 0):]
+	for _, g := range covered {
+		if !g.synced {
+			l.unsynced--
+		}
+	}
 	l.mu.Unlock()
 	for _, g := range covered {
 		if err := l.fs.Remove(l.path(g)); err != nil && !isNotExist(err) {
@@ -229,6 +234,15 @@ func (l *ltxLog) syncFiles(files []ltxFile) (err error) {
 	return nil
 }
 
+// syncFile makes the content of a file durable.
+func (l *ltxLog) syncFile(path string) error {
+	f, err := l.fs.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
 // syncNames makes the names of the files durable, and the first time that of the
 // folder.
 func (l *ltxLog) syncNames() error {
@@ -276,29 +290,37 @@ func (l *ltxLog) sizeBytes() int64 {
 // and as many as it takes for the rest to fit maxBytes (0 is no bound). The
 // newest file always stays. It returns how many were removed.
 func (l *ltxLog) enforceRetention(minTime time.Time, maxBytes int64) (int, error) {
-	files := l.snapshot()
 	total := l.sizeBytes()
-	removed := 0
-	for removed < len(files)-1 {
-		f := files[removed]
-		if !f.createdAt.Before(minTime) && (maxBytes == 0 || total <= maxBytes) {
-			break
+	for removed := 0; ; removed++ {
+		f, ok := l.forgetOldest(func(f ltxFile) bool {
+			return f.createdAt.Before(minTime) || maxBytes > 0 && total > maxBytes
+		})
+		if !ok {
+			return removed, nil
 		}
-		// Forget the file before it goes, so that nobody is sent to it. A crash
-		// in between leaves a file that the next start finds again.
-		l.mu.Lock()
-		if !l.files[0].synced {
-			l.unsynced--
-		}
-		l.files = l.files[1:]
-		l.mu.Unlock()
 		if err := l.fs.Remove(l.path(f)); err != nil && !isNotExist(err) {
 			return removed, err
 		}
 		total -= f.sizeBytes
-		removed++
 	}
-	return removed, nil
+}
+
+// forgetOldest takes the oldest file out of the list if it is due, unless it is the
+// newest too. It is forgotten before it goes, so that nobody is sent to it; a crash in
+// between leaves a file that the next start finds again. Meanwhile a snapshot may take
+// the place of all older files: what is in the list is looked at each time anew.
+func (l *ltxLog) forgetOldest(due func(ltxFile) bool) (ltxFile, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.files) < 2 || !due(l.files[0]) {
+		return ltxFile{}, false
+	}
+	f := l.files[0]
+	if !f.synced {
+		l.unsynced--
+	}
+	l.files = l.files[1:]
+	return f, true
 }
 
 // removeIfExists removes a file that may be missing.

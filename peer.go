@@ -39,6 +39,7 @@ type peer struct {
 	index    *sqlite.WALIndex
 	writer   *sqlite.WALIndexWriter
 	header   sqlite.WALIndexHeader // as the peer has published it
+	tried    uint32                // last frame when a checkpoint was last begun
 }
 
 // openPeer opens the database file in the mount at dir.
@@ -61,7 +62,7 @@ func (p *peer) closeWAL() error {
 			errs = append(errs, f.Close())
 		}
 	}
-	p.wal, p.shm, p.shmLocks, p.index, p.writer = nil, nil, nil, nil, nil
+	p.wal, p.shm, p.shmLocks, p.index, p.writer, p.tried = nil, nil, nil, nil, nil, 0
 	return errors.Join(errs...)
 }
 

@@ -56,9 +56,9 @@ var receivedSerial atomic.Uint64
 
 // ReceiveLTX reads one LTX file, which ends where r does, into a temporary file
 // and verifies it: every rule of the format, and the checksums of file and pages.
-// The file is durable when ReceiveLTX returns. What the file may take is bounded
-// by what its header states, a page each; memory is 16 bytes a page. Nothing of
-// the database is looked at or locked.
+// What the file may take is bounded by what its header states, a page each; memory is
+// 16 bytes a page. Nothing of the database is looked at or locked. The file need not
+// be durable when ReceiveLTX returns.
 //
 // An error of the file is an *ltx.FormatError; a file without checksums is refused.
 func (db *DB) ReceiveLTX(ctx context.Context, r io.Reader) (*ReceivedLTX, error) {
@@ -72,8 +72,7 @@ func (db *DB) ReceiveLTX(ctx context.Context, r io.Reader) (*ReceivedLTX, error)
 	return f, nil
 }
 
-// create makes the temporary file, has fill write and read it, and makes it
-// durable.
+// create makes the temporary file, and has fill write and read it.
 func (f *ReceivedLTX) create(fill func(fsx.File) error) error {
 	log := f.db.log
 	if err := log.fs.MkdirAll(log.dir, 0o777); err != nil {
@@ -84,11 +83,7 @@ func (f *ReceivedLTX) create(fill func(fsx.File) error) error {
 	if err != nil {
 		return err
 	}
-	err = fill(file)
-	if err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
+	if err = errors.Join(fill(file), file.Close()); err != nil {
 		return errors.Join(err, removeIfExists(log.fs, path))
 	}
 	f.path = path

@@ -36,6 +36,9 @@ func (db *DB) open(ctx context.Context) error {
 	if err := db.resumeReplace(); err != nil {
 		return fmt.Errorf("replace ltx log: %w", err)
 	}
+	if err := db.loadAppending(); err != nil {
+		return fmt.Errorf("read whether the log is durable: %w", err)
+	}
 	last, err := db.openLog()
 	if err != nil {
 		return fmt.Errorf("open ltx log: %w", err)
@@ -49,7 +52,8 @@ func (db *DB) open(ctx context.Context) error {
 	if err := db.foldWAL(); err != nil {
 		return err
 	}
-	return db.trimDatabase()
+	db.powerLost = false
+	return errors.Join(db.settleLog(), db.trimDatabase())
 }
 
 // trimDatabase cuts off what lies past the end of the database. SQLite does that
@@ -234,6 +238,9 @@ func (db *DB) adoptState(last *ltxTail, sums pageSums) {
 
 // captureRest captures what the WAL holds past the cursor.
 func (db *DB) captureRest() error {
+	if db.powerLost {
+		return nil // it is not known whose it is; foldWAL sets it aside
+	}
 	before := db.Pos()
 	if err := db.setAlarm(db.captureWAL(captureGate)); err != nil {
 		return err

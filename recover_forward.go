@@ -232,9 +232,9 @@ func (db *DB) reopenBacking(typ FileType) error {
 	return errors.Join(db.store.FS.SyncDir(db.dir), db.closeBacking(typ), db.openBacking(typ))
 }
 
-// foldWAL copies the WAL into the database file and removes it, at a time when
-// nobody has it open. Everything in it is in the log, which is made durable
-// first. A crash in between leaves the WAL, and it is folded again.
+// foldWAL copies the WAL into the database file, as far as the log has it, and
+// removes it, at a time when nobody has it open. The log is made durable first. A
+// crash in between leaves the WAL, and it is folded again.
 func (db *DB) foldWAL() error {
 	if db.files.wal == nil && db.files.shm == nil {
 		return nil
@@ -243,12 +243,17 @@ func (db *DB) foldWAL() error {
 		if err := db.log.sync(); err != nil {
 			return err
 		}
-		view, err := db.openView()
+		view, err := db.viewAtCursor()
 		if err != nil {
 			return err
 		}
 		if err := view.fold(); err != nil {
 			return fmt.Errorf("fold WAL into the database file: %w", err)
+		}
+		if db.powerLost {
+			if err := db.setAsideWAL(); err != nil {
+				return err
+			}
 		}
 	}
 	return db.removeWAL()

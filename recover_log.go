@@ -12,6 +12,9 @@ import (
 	"litefs/ltx"
 )
 
+// damagedDir is where recovery puts what it cannot use.
+const damagedDir = "damaged"
+
 // ltxTail is the newest file of a log.
 type ltxTail struct {
 	hdr ltx.Header
@@ -29,6 +32,11 @@ func (db *DB) openLog() (*ltxTail, error) {
 	files, err := db.log.load()
 	if err != nil {
 		return nil, err
+	}
+	if db.powerLost {
+		if files, err = db.cutLog(files); err != nil {
+			return nil, err
+		}
 	}
 	var tail *ltxTail
 	for len(files) > 0 && tail == nil {
@@ -73,7 +81,7 @@ func (db *DB) dropDisjoint(f, first ltxFile) error {
 
 // setAside moves a file of the log to where it does no harm and is not lost.
 func (db *DB) setAside(f ltxFile, reason error) error {
-	dir := filepath.Join(db.dir, "damaged")
+	dir := filepath.Join(db.dir, damagedDir)
 	if err := db.store.FS.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}

@@ -140,6 +140,9 @@ func (db *DB) promote(ctx context.Context) error {
 			db.logger.Warn("cannot end the WAL of a database that is not in WAL mode; SQLite will", slog.Any("error", err))
 		}
 	}
+	if err := db.settleLog(); err != nil {
+		return err
+	}
 	db.captureMu.Lock()
 	db.following.Store(false)
 	watched := db.follower != nil

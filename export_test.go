@@ -1,0 +1,7 @@
+package litefs
+
+// AppendLog does what a replica does to its log with a file that it appends to a WAL.
+func (db *DB) AppendLog(f *ReceivedLTX) error { return db.appendLog(f) }
+
+// SyncLog does what a replica does to its log every second and before a checkpoint.
+func (db *DB) SyncLog() error { return db.log.sync() }
