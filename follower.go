@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"litefs/internal/sqlite"
 )
 
@@ -161,8 +163,15 @@ func (db *DB) framesToCapture() uint32 {
 	return hdr.MaxFrame - min(hdr.MaxFrame, db.wal.cursor.Frame)
 }
 
-// rest waits for d and reports whether ctx is still not done.
+// rest waits for d and reports whether ctx is still not done. Less than a millisecond
+// is for the kernel to wait: the runtime, which waits for its timers in epoll_wait
+// when there is nothing else to do, makes a whole one of it.
 func rest(ctx context.Context, d time.Duration) bool {
+	if d < time.Millisecond {
+		pause := unix.NsecToTimespec(d.Nanoseconds())
+		_ = unix.Nanosleep(&pause, nil) // a signal may end it early, which does no harm
+		return ctx.Err() == nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
