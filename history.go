@@ -1,10 +1,12 @@
 package litefs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"litefs/internal/fsx"
 	"litefs/ltx"
@@ -57,7 +59,7 @@ func (db *DB) History(pos ltx.Pos) History {
 	case pos.TXID >= own.TXID:
 		return HistoryDiverged
 	}
-	for _, f := range db.log.published(own.TXID) {
+	for _, f := range db.log.around(pos.TXID, own.TXID) {
 		var at ltx.Checksum
 		var err error
 		switch pos.TXID {
@@ -104,7 +106,7 @@ func (f *LTXFile) Close() error { return f.file.Close() }
 // transaction is the one after pos.TXID, and its pre-apply checksum that of pos.
 // The error is ErrLTXNotFound if there is none. The file may not be durable yet.
 func (db *DB) OpenLTXAfter(pos ltx.Pos) (*LTXFile, error) {
-	for _, f := range db.log.published(db.TXID()) {
+	for _, f := range db.log.around(pos.TXID, db.TXID()) {
 		if f.min != pos.TXID+1 {
 			continue
 		}
@@ -143,7 +145,20 @@ func (db *DB) LastWriterIsSelf() bool {
 // published returns the files up to a transaction. The log may be ahead of the
 // position by a file that SQLite has yet to commit, and that is nobody's history.
 func (l *ltxLog) published(through ltx.TXID) []ltxFile {
-	files := l.snapshot()
+	return endingBy(l.snapshot(), through)
+}
+
+// around returns those of the published files that the end of transaction txid can lie
+// between: the first that ends with txid or later, and the next.
+func (l *ltxLog) around(txid, through ltx.TXID) []ltxFile {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(l.files, txid, func(f ltxFile, txid ltx.TXID) int { return cmp.Compare(f.max, txid) })
+	return endingBy(slices.Clone(l.files[i:min(i+2, len(l.files))]), through)
+}
+
+// endingBy returns the files without those at the end that end behind through.
+func endingBy(files []ltxFile, through ltx.TXID) []ltxFile {
 	for len(files) > 0 && files[len(files)-1].max > through {
 		files = files[:len(files)-1]
 	}

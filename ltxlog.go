@@ -47,7 +47,7 @@ type ltxLog struct {
 
 	mu       sync.Mutex
 	files    []ltxFile // ascending
-	unsynced int       // number of files that are not synced
+	unsynced int       // number of files that are not synced; they are the newest
 }
 
 func newLTXLog(fsys fsx.FS, dir string) *ltxLog {
@@ -181,14 +181,7 @@ func (l *ltxLog) sync() error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	l.mu.Lock()
-	var pending []ltxFile
-	if l.unsynced > 0 {
-		for _, f := range l.files {
-			if !f.synced {
-				pending = append(pending, f)
-			}
-		}
-	}
+	pending := slices.Clone(l.files[len(l.files)-l.unsynced:])
 	l.mu.Unlock()
 	if len(pending) == 0 {
 		return nil
@@ -260,13 +253,9 @@ func (l *ltxLog) syncNames() error {
 func (l *ltxLog) markSynced(through ltx.TXID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.unsynced = 0
-	for i := range l.files {
-		if l.files[i].max <= through {
-			l.files[i].synced = true
-		} else if !l.files[i].synced {
-			l.unsynced++
-		}
+	for i := len(l.files) - l.unsynced; i < len(l.files) && l.files[i].max <= through; i++ {
+		l.files[i].synced = true
+		l.unsynced--
 	}
 }
 

@@ -37,6 +37,7 @@ func (s *Store) EnforceRetention(ctx context.Context) {
 		if s.RetentionDuration > 0 {
 			minTime = db.Now().Add(-s.RetentionDuration)
 		}
+		db.syncAppended() // so that not all that stays can be lost with the power
 		removed, err := db.log.enforceRetention(minTime, s.MaxLogSizeBytes)
 		if err != nil {
 			db.logger.Warn("cannot remove old files of the log", slog.Any("error", err))
