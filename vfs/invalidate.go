@@ -4,16 +4,14 @@ import (
 	"os"
 	"syscall"
 
-	gofs "github.com/hanwen/go-fuse/v2/fs"
-
 	"litefs"
 )
 
 // InvalidateDB implements litefs.Invalidator.
 func (f *FileSystem) InvalidateDB(db *litefs.DB, offset, size int64) error {
-	f.mu.Lock()
-	inode := f.nodes[db.Name()]
-	f.mu.Unlock()
+	// Only the tree has the inode that the kernel knows: what is made for a second
+	// lookup of a name gives way to it.
+	inode := f.root.GetChild(db.Name())
 	if inode == nil {
 		return nil // the kernel has never asked for it
 	}
@@ -65,17 +63,9 @@ func (f *FileSystem) nextInoLocked() uint64 {
 	return f.inoN + 1 // 1 is the root
 }
 
-// rememberNode keeps the inode of a database for InvalidateDB.
-func (f *FileSystem) rememberNode(name string, inode *gofs.Inode) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.nodes[name] = inode
-}
-
 // forget drops what is remembered of a file that has been removed.
 func (f *FileSystem) forget(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.inos, name)
-	delete(f.nodes, name)
 }

@@ -50,10 +50,9 @@ type FileSystem struct {
 	// that is open without passthrough could not be opened with it, by nobody.
 	ready chan struct{}
 
-	mu    sync.Mutex
-	inos  map[string]uint64      // by name, for files that exist
-	inoN  uint64                 // the last number that was given out; see nextInoLocked
-	nodes map[string]*gofs.Inode // of databases, for invalidation
+	mu   sync.Mutex
+	inos map[string]uint64 // by name, for files that exist
+	inoN uint64            // the last number that was given out; see nextInoLocked
 }
 
 var _ litefs.Invalidator = (*FileSystem)(nil)
@@ -68,7 +67,7 @@ func Mount(store *litefs.Store, options Options) (*FileSystem, error) {
 	options.Dir = dir
 	fsys := &FileSystem{
 		store: store, logger: store.Logger, options: options, mountDir: dir,
-		ready: make(chan struct{}), inos: make(map[string]uint64), nodes: make(map[string]*gofs.Inode),
+		ready: make(chan struct{}), inos: make(map[string]uint64),
 		inoN: rand.Uint64() >> 16,
 	}
 	if err := fsys.mount(); err != nil {

@@ -74,14 +74,10 @@ func (r *rootNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) 
 	return r.attach(ctx, name, child), 0
 }
 
-// attach returns the inode of a file that exists: the one that the kernel knows
-// already, or a new one.
+// attach returns an inode for a file that exists. It gives way to the one that the
+// kernel knows already, if there is one.
 func (r *rootNode) attach(ctx context.Context, name string, child sqliteNode) *gofs.Inode {
-	inode := r.NewInode(ctx, child, gofs.StableAttr{Mode: fuse.S_IFREG, Ino: r.fs.ino(name)})
-	if db := child.base(); db.typ == litefs.FileTypeDatabase {
-		r.fs.rememberNode(name, inode)
-	}
-	return inode
+	return r.NewInode(ctx, child, gofs.StableAttr{Mode: fuse.S_IFREG, Ino: r.fs.ino(name)})
 }
 
 // Create implements fs.NodeCreater. It never answers ENOSYS, which would turn

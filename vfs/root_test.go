@@ -1,6 +1,7 @@
 package vfs_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -288,4 +289,37 @@ func TestRoleFiles(t *testing.T) {
 	}
 	become(node.Store.BecomePrimary(t.Context()))
 	check("0\n", "")
+}
+
+// A program that opens a database with O_EXCL has the kernel look the name up again.
+// After that too the kernel drops what it has cached when it is told to.
+func TestInvalidateAfterSecondLookup(t *testing.T) {
+	node := mounttest.Start(t, mounttest.Options{})
+	sqlite(t, node.Path("db"), "CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+	before, err := os.ReadFile(node.Path("db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, err := os.OpenFile(node.Path("db"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+		f.Close()
+		t.Fatal("a database was created in place of another")
+	}
+	backing, err := os.OpenFile(node.Store.DB("db").DatabasePath(), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backing.Close()
+	changed := bytes.Clone(before)
+	changed[len(changed)-1] ^= 1
+	for _, content := range [][]byte{changed, before} {
+		if _, err := backing.WriteAt(content, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := node.FS.InvalidateDB(node.Store.DB("db"), 0, int64(len(content))); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(node.Path("db")); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("the mount shows what was there before, %v", err)
+		}
+	}
 }
