@@ -40,6 +40,7 @@ type node struct {
 	streams *stream.Server
 	client  *gatedClient
 	fsys    *vfs.FileSystem
+	watch   *mountWatch // nil before the mount
 
 	stopLease context.CancelFunc
 	leaseDone chan struct{} // closed once RunLease has returned
@@ -89,6 +90,9 @@ func (n *node) start(ctx context.Context) (err error) {
 		Debug:       n.cfg.FUSE.Debug,
 	})
 	if err != nil {
+		return err
+	}
+	if n.watch, err = watchMount(n.cfg.FUSE.Dir); err != nil {
 		return err
 	}
 	// Scripts wait for these two lines, which are those of LiteFS.
@@ -150,7 +154,7 @@ func (n *node) stop() error {
 	// write after that would be a replica's own.
 	n.fsys.WaitIdle(grace)
 	n.store.Detach()
-	errs = append(errs, n.fsys.Unmount(grace))
+	errs = append(errs, n.fsys.Unmount(grace), n.watch.stop())
 	return errors.Join(errs...)
 }
 

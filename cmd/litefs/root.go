@@ -101,7 +101,7 @@ which applications open them as usual.`,
 		"configuration file (default: the first of ./litefs.yml, $HOME/litefs.yml, /etc/litefs.yml)")
 	root.PersistentFlags().BoolVar(&load.noExpandEnv, "no-expand-env", false,
 		"do not expand variables in the configuration file")
-	root.AddCommand(newMountCommand(std, &load), newConfigCommand(std, &load), newDivergedCommand(std, &load), newVersionCommand(std))
+	root.AddCommand(newMountCommand(std, &load), newConfigCommand(std, &load), newDivergedCommand(std, &load), newVersionCommand(std), newWatchCommand())
 	root.SetHelpCommand(newHelpCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -25,6 +25,7 @@ var roles = map[string]func(config []byte, in io.Reader, out io.Writer) error{
 	"writer": runWriter,
 	"reader": runReader,
 	"stuck":  runStuck,
+	"watch":  runWatch,
 }
 
 func TestMain(m *testing.M) {

@@ -44,7 +44,6 @@ type node struct {
 	log      bytes.Buffer // of the present process and all before it
 	logDone  chan struct{}
 	stuck    []*ending // killed, and not gone until the next start
-	hangs    int
 }
 
 func newNode(t *testing.T, passthrough string) *node {
@@ -123,18 +122,18 @@ func (n *node) start() {
 	n.stuck = nil
 }
 
-// kill ends the process at once. A process that was just then waiting for its own
-// mount is not gone before the next start ends that.
+// kill ends the process at once. It must be gone then, even if it was just waiting
+// for its own mount: its mount is watched.
 func (n *node) kill() {
 	n.t.Helper()
 	if n.cmd == nil {
 		return
 	}
-	if e := kill(n.cmd, n.logDone); !e.within(time.Second) {
-		n.stuck = append(n.stuck, e)
-		n.hangs++
-	}
+	e := kill(n.cmd, n.logDone)
 	n.cmd = nil
+	if !e.within(endTimeout) {
+		e.fail(n.t)
+	}
 }
 
 // killProgram ends a program that uses the mount. It must be gone at once, unless
