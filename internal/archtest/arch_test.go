@@ -40,6 +40,7 @@ var allowed = map[string][]string{
 	"internal/crashtest":   {"internal/fsx", "ltx"},
 	"internal/logcheck":    {"ltx"},
 	"internal/mounttest":   {".", "vfs", "ltx"},
+	"internal/torturetest": {},
 	"internal/sqlitetest":  {".", "vfs", "ltx", "internal/fsx", "internal/mounttest"},
 	"conformance/logcheck": {"internal/logcheck"},
 }
