@@ -49,11 +49,15 @@ func (l *ledger) counted(what string) int {
 	return l.counts[what]
 }
 
-// drop notes that a database is about to be dropped.
-func (l *ledger) drop(name string) {
+// drop notes that a database of the generation of s is about to be dropped.
+func (l *ledger) drop(name string, s state) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.record(name).drops++
+	r := l.record(name)
+	r.drops++
+	if r.seen.before(s) {
+		r.seen = s
+	}
 }
 
 // acknowledge notes that a writer was told that s is committed.

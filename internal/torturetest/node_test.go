@@ -31,10 +31,12 @@ var counted = map[string]string{
 	"taking up a transfer that broke off":    "transfers taken up again",
 	"captured by comparing the whole":        "captures by comparing the whole database",
 	"msg=\"stream connected\" node=":         "sessions",
-	"level=ERROR":                            "errors in the log of a node",
 	"applying again what a crash has cut":    "applies that a crash had cut short",
 	"ending the mount of a process that was": "nodes that hung when they were killed",
 }
+
+// alarming are lines that must not be in a node's log.
+var alarming = []string{"level=ERROR", "panic:", "fatal error:", "WARNING: DATA RACE"}
 
 // node is a litefs command that is killed and started again over the same
 // directories.
@@ -45,6 +47,7 @@ type node struct {
 	mnt     string
 	dir     string // data directory
 	ledger  *ledger
+	fail    func(format string, args ...any)
 
 	cmd   *exec.Cmd
 	ended chan struct{} // closed once the process of cmd is gone, and its log read
@@ -92,6 +95,11 @@ func (n *node) still(life int) bool {
 	return up && now == life
 }
 
+func (n *node) isUp() bool {
+	_, up := n.alive()
+	return up
+}
+
 // upSince reports whether the node has been up since then.
 func (n *node) upSince(then time.Time) bool {
 	n.mu.Lock()
@@ -134,7 +142,9 @@ func (n *node) start(args ...string) {
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			n.read(lines.Text(), listening)
 		}
-		_ = cmd.Wait() // the exit code is looked at by stop
+		if err := cmd.Wait(); n.isUp() {
+			n.fail("the %s has ended by itself: %v", n.name, err)
+		}
 		close(listening)
 	}()
 	select {
@@ -170,6 +180,11 @@ func (n *node) read(line string, listening chan<- string) {
 	for text, what := range counted {
 		if strings.Contains(line, text) {
 			n.ledger.count(what, 1)
+		}
+	}
+	for _, text := range alarming {
+		if strings.Contains(line, text) {
+			n.fail("log of the %s: %s", n.name, line)
 		}
 	}
 }

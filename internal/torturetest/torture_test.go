@@ -39,6 +39,7 @@ var databases = []*database{
 	{name: "truncate", writers: 1, cfg: writerConfig{Modes: []string{"truncate"}}},
 	{name: "persist", writers: 1, cfg: writerConfig{Modes: []string{"persist"}}},
 	{name: "modes", writers: 2, cfg: writerConfig{Modes: append([]string{"wal", "wal"}, rollbackModes...), PageSizes: true}},
+	{name: "exclusive", writers: 1, cfg: writerConfig{Modes: []string{"wal", "wal", "delete"}, Exclusive: true}},
 	{name: "dropped", writers: 1, cfg: writerConfig{Modes: append([]string{"wal"}, rollbackModes...), PageSizes: true, Drop: true}},
 }
 
@@ -78,8 +79,13 @@ func TestTorture(t *testing.T) {
 	for i := range readerCount {
 		onReplica.run(uint64(i))
 	}
-	// A program must not have a database open that another one removes.
-	onPrimary := &readers{h: h, node: h.primary, databases: databases[:len(databases)-1]}
+	onPrimary := &readers{h: h, node: h.primary}
+	for _, db := range databases {
+		// A program must not have a database open that another one removes.
+		if !db.cfg.Drop && !db.cfg.Exclusive {
+			onPrimary.databases = append(onPrimary.databases, db)
+		}
+	}
 	onPrimary.run(readerCount)
 
 	end := time.Now().Add(*duration)
@@ -102,7 +108,7 @@ func TestTorture(t *testing.T) {
 func (h *harness) startWriters() {
 	h.t.Helper()
 	for i, db := range databases {
-		h.startWriter(db, 0, uint64(i))
+		h.writers = append(h.writers, h.startWriter(db, 0, uint64(i)))
 	}
 	for _, db := range databases {
 		for began := time.Now(); h.ledger.newest(db.name).N == 0; time.Sleep(time.Millisecond) {
@@ -115,7 +121,7 @@ func (h *harness) startWriters() {
 	h.resume()
 	for i, db := range databases {
 		for j := 1; j < db.writers; j++ {
-			h.startWriter(db, j, uint64(i))
+			h.writers = append(h.writers, h.startWriter(db, j, uint64(i)))
 		}
 	}
 }
@@ -144,7 +150,9 @@ func newHarness(t *testing.T) *harness {
 	t.Cleanup(h.proxy.stop)
 	h.primary = newNode(t, "primary", command, base)
 	h.replica = newNode(t, "replica", command, base)
-	h.primary.ledger, h.replica.ledger = h.ledger, h.ledger
+	for _, n := range []*node{h.primary, h.replica} {
+		n.ledger, n.fail = h.ledger, h.fail
+	}
 	return h
 }
 
@@ -180,18 +188,22 @@ func (h *harness) startReplica() {
 type writing struct {
 	*program
 	db     *database
+	number int // 0 owns the database
 	paused chan struct{}
+	killed atomic.Bool
+	done   chan struct{} // closed once it has ended, and all it has told was heard
 }
 
 // startWriter starts a writer of a database, of which the one with number 0 owns it.
-func (h *harness) startWriter(db *database, number int, salt uint64) {
+func (h *harness) startWriter(db *database, number int, salt uint64) *writing {
 	h.t.Helper()
 	cfg := db.cfg
 	cfg.Path, cfg.Seed, cfg.Owner = h.primary.path(db.name), h.seed+salt<<8+uint64(number), number == 0
+	cfg.Generation = h.ledger.newest(db.name).Generation
 	cfg.PauseMax = 50 * time.Millisecond
-	w := &writing{startProgram(h.t, "writer", cfg), db, make(chan struct{}, 1)}
-	h.writers = append(h.writers, w)
+	w := &writing{program: startProgram(h.t, "writer", cfg), db: db, number: number, paused: make(chan struct{}, 1), done: make(chan struct{})}
 	h.writersDone.Go(func() {
+		defer close(w.done)
 		for dec := json.NewDecoder(w.out); ; {
 			var e event
 			if err := dec.Decode(&e); err != nil {
@@ -199,10 +211,11 @@ func (h *harness) startWriter(db *database, number int, salt uint64) {
 			}
 			h.hear(w, e)
 		}
-		if err := w.cmd.Wait(); err != nil {
+		if err := w.cmd.Wait(); err != nil && !w.killed.Load() {
 			h.fail("writer of %s: %v", db.name, err)
 		}
 	})
+	return w
 }
 
 // hear takes note of what a writer tells.
@@ -214,7 +227,7 @@ func (h *harness) hear(w *writing, e event) {
 			h.fail("%s on the primary: %v", w.db.name, err)
 		}
 	case eventDrop:
-		h.ledger.drop(w.db.name)
+		h.ledger.drop(w.db.name, e.State)
 	case eventPaused:
 		w.paused <- struct{}{}
 	case eventDid:
@@ -241,7 +254,7 @@ func (h *harness) harm() {
 	h.t.Helper()
 	h.proxy.faulty.Store(h.rng.IntN(4) > 0)
 	h.pause(200, 2000)
-	kinds := []func(){h.losePrimary, h.loseReplica, h.loseBoth, h.restart, h.loseConnections, h.losePrimary, h.loseReplica}
+	kinds := []func(){h.losePrimary, h.loseReplica, h.loseBoth, h.restart, h.loseConnections, h.loseWriters, h.loseWriters}
 	kind := h.rounds
 	if kind >= len(kinds) {
 		kind = h.rng.IntN(len(kinds))
@@ -283,6 +296,21 @@ func (h *harness) restart() {
 	} else {
 		h.replica.stop()
 		h.startReplica()
+	}
+}
+
+// loseWriters kills some programs that write, and has others take their places.
+func (h *harness) loseWriters() {
+	h.t.Helper()
+	for range 1 + h.rng.IntN(5) {
+		i := h.rng.IntN(len(h.writers))
+		w := h.writers[i]
+		w.killed.Store(true)
+		_ = w.cmd.Process.Kill() // it runs until its input ends
+		<-w.done
+		h.ledger.count("kills of a writer", 1)
+		h.writers[i] = h.startWriter(w.db, w.number, h.rng.Uint64())
+		h.pause(0, 200)
 	}
 }
 

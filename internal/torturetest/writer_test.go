@@ -23,8 +23,11 @@ type writerConfig struct {
 	Modes     []string // journal modes: it begins with the first and changes between them
 	PageSizes bool     // change the page size now and then
 	Drop      bool     // drop the database and make it again now and then
+	Exclusive bool     // keep others from the database while it is open, most of the time
 	Owner     bool     // make the database if it is not there
 	PauseMax  time.Duration
+	// Generation is the newest that the database has had.
+	Generation int64
 }
 
 // The kinds of an event.
@@ -62,7 +65,7 @@ func runWriter(config []byte, in io.Reader, out io.Writer) error {
 	if err := json.Unmarshal(config, &w.cfg); err != nil {
 		return err
 	}
-	w.rng = rand.New(rand.NewPCG(w.cfg.Seed, 1))
+	w.rng, w.generation = rand.New(rand.NewPCG(w.cfg.Seed, 1)), w.cfg.Generation
 	lines := make(chan string)
 	go func() {
 		defer close(lines)
@@ -75,6 +78,9 @@ func runWriter(config []byte, in io.Reader, out io.Writer) error {
 		case _, ok := <-lines:
 			if !ok {
 				return w.disconnect()
+			}
+			if w.cfg.Exclusive { // others are to look at the database
+				_ = w.disconnect() // it may be of no use any more
 			}
 			w.tell(event{Kind: eventPaused})
 			<-lines
@@ -142,6 +148,11 @@ func (w *writer) connect() (err error) {
 	}
 	if generation == 0 {
 		if err := w.exec(fmt.Sprintf("PRAGMA page_size = %d", 512<<w.rng.IntN(6))); err != nil {
+			return err
+		}
+	}
+	if w.cfg.Exclusive && w.rng.IntN(4) > 0 {
+		if err := w.exec("PRAGMA locking_mode = EXCLUSIVE"); err != nil {
 			return err
 		}
 	}
