@@ -115,11 +115,11 @@ func (s *Store) bootID() (string, error) {
 
 // cutLog returns the files up to the first that a loss of power has torn or taken,
 // and sets those after it aside. Files are not synced at the end of the log only, and
-// together, without the newest, they have fewer frames than make a checkpoint due.
+// together, without the newest, they have fewer than appliedFrames frames.
 func (db *DB) cutLog(files []ltxFile) ([]ltxFile, error) {
 	end, frames := len(files), 0
 	var reason error
-	for i := len(files) - 1; i >= 0 && frames < checkpointFrames; i-- {
+	for i := len(files) - 1; i >= 0 && frames < appliedFrames; i-- {
 		pages := 0
 		_, err := db.readPages(files[i], func(uint32, []byte) error { pages++; return nil })
 		switch {

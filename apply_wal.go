@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"litefs/internal/filelock"
 	"litefs/internal/sqlite"
@@ -161,15 +162,32 @@ func (p *peer) tidy(ctx context.Context, f *ReceivedLTX) error {
 			return err
 		}
 	}
-	if p.header.MaxFrame < p.tried+checkpointFrames {
+	return p.checkpointDue(ctx)
+}
+
+const (
+	// appliedFrames is how many frames a replica appends, together with a
+	// transaction of any size, before it makes the log durable.
+	appliedFrames = 16384
+	// checkpointShare is the part of its time that a replica gives to checkpoints,
+	// as one in so many, unless it has appended as many frames as that.
+	checkpointShare = 5
+)
+
+// checkpointDue checkpoints if enough was appended since it was last tried: while a
+// reader keeps a checkpoint from going on, it is not tried with each transaction. On a
+// slow disk, which transactions do not wait for, checkpoints are fewer and larger.
+func (p *peer) checkpointDue(ctx context.Context) error {
+	appended, began := p.header.MaxFrame-p.tried, time.Now()
+	if appended < checkpointFrames || appended < appliedFrames && began.Before(p.idleUntil) {
 		return nil
 	}
-	// Not at each transaction while a reader keeps the checkpoint from going on.
 	if err := p.db.log.sync(); err != nil {
 		return err
 	}
 	p.tried = p.header.MaxFrame
 	_, err := p.checkpoint(ctx)
+	p.idleUntil = time.Now().Add(time.Since(began) * (checkpointShare - 1))
 	return err
 }
 

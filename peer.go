@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -40,6 +41,8 @@ type peer struct {
 	writer   *sqlite.WALIndexWriter
 	header   sqlite.WALIndexHeader // as the peer has published it
 	tried    uint32                // last frame when a checkpoint was last begun
+
+	idleUntil time.Time // when checkpoints have had their share of the time
 }
 
 // openPeer opens the database file in the mount at dir.
