@@ -129,6 +129,18 @@ func (f *FileSystem) mountOptions() fuse.MountOptions {
 	}
 }
 
+// admit returns once programs may open files. When the mount is about to go they may
+// not any more, and it returns litefs.ErrClosed: the node has let go of SQLite's locks,
+// and who is the first to open a wal-index makes a new one, which the node has not
+// fenced off. What such a program committed would not be captured.
+func (f *FileSystem) admit() error {
+	<-f.ready
+	if f.store.MountDir() == "" {
+		return litefs.ErrClosed
+	}
+	return nil
+}
+
 // teachNoFlush has the kernel find out that FLUSH is not implemented, before
 // anybody, ourselves included, holds a file open.
 func (f *FileSystem) teachNoFlush() error {

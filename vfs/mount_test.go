@@ -6,10 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"litefs"
 	"litefs/internal/mounttest"
@@ -52,7 +55,7 @@ func TestDeadMount(t *testing.T) {
 // TestOpenWhileMounting has programs open a database while it is being mounted, and
 // keep it open. They must not keep others from it.
 func TestOpenWhileMounting(t *testing.T) {
-	p := mounttest.StartProcess(t, mounttest.Build(t), mounttest.Options{})
+	p := mounttest.StartProcess(t, mounttest.Build(t), mounttest.Options{}, "--http-addr", "127.0.0.1:0")
 	sqlite(t, p.Path("db"), "PRAGMA journal_mode = wal; CREATE TABLE t (x)")
 	stop := make(chan struct{})
 	var programs sync.WaitGroup
@@ -70,15 +73,59 @@ func TestOpenWhileMounting(t *testing.T) {
 	}
 	for range 15 {
 		p.Kill()
-		p.Restart(t)
+		p.Restart(t, "--http-addr", "127.0.0.1:0")
 		sqlite(t, p.Path("db"), "PRAGMA busy_timeout = 10000; INSERT INTO t VALUES (1)")
 	}
 	close(stop)
 	programs.Wait()
 	p.Kill()
-	p.Restart(t) // nobody holds the WAL of an earlier mount any more, which goes now
+	p.Restart(t, "--http-addr", "127.0.0.1:0") // nobody holds the WAL of an earlier mount any more, which goes now
 	if got := sqlite(t, p.Path("db"), "SELECT count(*) FROM t"); got != "15" {
 		t.Errorf("%s rows, want 15", got)
+	}
+}
+
+// TestCommitWhileStopping has programs open a database and commit while the node stops
+// and waits in vain for another one to close its files. What they were told is
+// committed is there after the next start.
+func TestCommitWhileStopping(t *testing.T) {
+	p := mounttest.StartProcess(t, mounttest.Build(t), mounttest.Options{}, "--http-addr", "127.0.0.1:0")
+	sqlite(t, p.Path("other"), "CREATE TABLE t (x)")
+	sqlite(t, p.Path("db"), "PRAGMA journal_mode = wal; CREATE TABLE t (x)")
+	var commits atomic.Int64
+	for range 3 {
+		holder := exec.Command("sqlite3", "-readonly", p.Path("other"), "SELECT * FROM t", ".shell sleep 4")
+		if err := holder.Start(); err != nil {
+			t.Fatal(err)
+		}
+		before := commits.Load()
+		stop := make(chan struct{})
+		var writers sync.WaitGroup
+		for range 3 {
+			writers.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					if exec.Command("sqlite3", "-batch", "-bail", "file:"+p.Path("db")+"?mode=rw", "PRAGMA busy_timeout = 200; INSERT INTO t VALUES (1)").Run() == nil {
+						commits.Add(1)
+					}
+				}
+			})
+		}
+		for commits.Load() == before {
+			time.Sleep(time.Millisecond)
+		}
+		p.Stop(t)
+		close(stop)
+		writers.Wait()
+		_ = holder.Wait() // the mount has gone
+		p.Restart(t, "--http-addr", "127.0.0.1:0")
+		if got := sqlite(t, p.Path("db"), "SELECT count(*) FROM t"); got != strconv.FormatInt(commits.Load(), 10) {
+			t.Fatalf("%s rows, %d commits were acknowledged", got, commits.Load())
+		}
 	}
 }
 

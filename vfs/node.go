@@ -194,7 +194,9 @@ func (n *fileNode) truncateWith(fh gofs.FileHandle, size int64, truncate func(fs
 // openWith opens the backing file for whoever asks. This process itself, which
 // comes as a SQLite peer, does not count as a program that has the file open.
 func (n *fileNode) openWith(ctx context.Context, node sqliteNode, flags uint32) (gofs.FileHandle, uint32, syscall.Errno) {
-	<-n.fs.ready
+	if err := n.fs.admit(); err != nil {
+		return nil, 0, n.fs.root.fail("open", n.name, err)
+	}
 	open, release := n.db.OpenFile, n.db.ReleaseFile
 	if isOwnThread(ctx) {
 		open, release = n.db.OpenOwnFile, nil

@@ -87,7 +87,9 @@ func (r *rootNode) Create(ctx context.Context, name string, flags, mode uint32, 
 	if err != nil || typ == litefs.FileTypePos || r.fs.textNode(name) != nil {
 		return nil, nil, 0, r.refuse("create", name)
 	}
-	<-r.fs.ready
+	if err := r.fs.admit(); err != nil {
+		return nil, nil, 0, r.fail("create", name, err)
+	}
 	own := isOwnThread(ctx) && !r.fs.store.IsPrimary()
 	if !own && !r.fs.store.IsPrimary() && r.fs.store.DB(dbName) == nil {
 		return nil, nil, 0, r.fail("create", name, litefs.ErrReadOnlyReplica)
