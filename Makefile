@@ -23,7 +23,7 @@ build: ## build bin/litefs
 .PHONY: test
 test: setup ## run every test with the race detector, print coverage
 	@scripts/consul.sh >/dev/null
-	$(GO) test -race -shuffle=on -timeout=20m -coverpkg=./... -coverprofile=coverage.out $(TESTARGS) ./...
+	$(GO) test -race -shuffle=on -timeout=40m -coverpkg=./... -coverprofile=coverage.out $(TESTARGS) ./...
 	@scripts/coverage.sh coverage.out
 
 .PHONY: fmt
