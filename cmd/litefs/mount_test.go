@@ -234,3 +234,14 @@ func TestMountAfterKill(t *testing.T) {
 	}
 	again.stop(t, 0)
 }
+
+// A node that has no mount to watch stops like any other.
+func TestStopWithoutWatch(t *testing.T) {
+	watch, err := watchMount(filepath.Join(t.TempDir(), "missing"))
+	if err == nil {
+		t.Error("a directory that is not there was watched")
+	}
+	if err := watch.stop(); err != nil {
+		t.Error(err)
+	}
+}

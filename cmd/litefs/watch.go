@@ -50,10 +50,13 @@ func watchMount(dir string) (*mountWatch, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Args[0] = os.Args[0] // what lists of processes show
 	cmd.Dir, cmd.Stderr = "/", os.Stderr
-	return &mountWatch{cmd}, cmd.Start()
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the watch of the mount on %q: %w", dir, err)
+	}
+	return &mountWatch{cmd}, nil
 }
 
-// stop ends the process.
+// stop ends the process, if there is one.
 func (w *mountWatch) stop() error {
 	if w == nil {
 		return nil
