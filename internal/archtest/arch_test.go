@@ -28,14 +28,14 @@ var allowed = map[string][]string{
 	"internal/sqlite":      {},
 	"internal/filelock":    {},
 	"internal/fsx":         {},
-	"leaser/static":        {"."},
+	"leaser/static":        {".", "ltx"},
 	"httpapi":              {".", "ltx"},
 	"internal/fsx/faultfs": {"internal/fsx"},
 	"internal/servertest":  {},
 	"internal/archtest":    {},
 
 	// For tests.
-	"leaser/leasertest":    {"."},
+	"leaser/leasertest":    {".", "ltx"},
 	"internal/fsx/memfs":   {"internal/fsx"},
 	"internal/crashtest":   {"internal/fsx", "ltx"},
 	"internal/logcheck":    {"ltx"},

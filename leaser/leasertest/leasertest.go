@@ -46,6 +46,22 @@ var Cases = map[string]func(*testing.T, Cluster){
 	"LoserLeavesNewAlone": loserLeavesNewAlone,
 	"EpochGrows":          epochGrows,
 	"ContextDone":         contextDone,
+
+	"TakeOver":           takeOver,
+	"TakeOverNeedsToken": takeOverNeedsToken,
+	"TakeOverOnce":       takeOverOnce,
+
+	"RecordOfNew":         recordOfNew,
+	"RecordOutlivesLease": recordOutlivesLease,
+	"KeepAfterLoss":       keepAfterLoss,
+	"FoundCluster":        foundCluster,
+
+	"AwaitAcquire":  awaitAcquire,
+	"AwaitTakeOver": awaitTakeOver,
+	"AwaitClose":    awaitClose,
+	"AwaitExpiry":   awaitExpiry,
+	"AwaitPast":     awaitPast,
+	"AwaitContext":  awaitContext,
 }
 
 var (
@@ -251,7 +267,19 @@ func contextDone(t *testing.T, c Cluster) {
 	if _, err := a.PrimaryInfo(done); err == nil || errors.Is(err, litefs.ErrNoPrimary) {
 		t.Errorf("PrimaryInfo with a context that is done: %v, want its error", err)
 	}
+	if _, err := a.Record(done); err == nil {
+		t.Error("Record succeeds with a context that is done")
+	}
+	if _, err := a.FoundCluster(done, "id"); err == nil {
+		t.Error("FoundCluster succeeds with a context that is done")
+	}
 	lease := acquire(t, b)
+	if _, err := a.TakeOver(done, lease.Token()); err == nil || errors.Is(err, litefs.ErrLeaseExpired) {
+		t.Errorf("TakeOver with a context that is done: %v, want its error", err)
+	}
+	if err := lease.Keep(done, nil); err == nil || errors.Is(err, litefs.ErrLeaseExpired) {
+		t.Errorf("Keep with a context that is done: %v, want its error", err)
+	}
 	if err := lease.Renew(done); err == nil || errors.Is(err, litefs.ErrLeaseExpired) {
 		t.Errorf("Renew with a context that is done: %v, want its error", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"litefs"
+	"litefs/ltx"
 )
 
 // Leaser hands out the lease of a fixed primary: to it, and to nobody else.
@@ -64,6 +65,34 @@ func (l *Leaser) PrimaryInfo(ctx context.Context) (litefs.PrimaryInfo, error) {
 	return l.info, nil
 }
 
+// TakeOver returns litefs.ErrLeaseExpired: the lease does not pass on.
+func (l *Leaser) TakeOver(ctx context.Context, _ string) (litefs.Lease, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return nil, litefs.ErrLeaseExpired
+}
+
+// Record returns the zero Record: there is nowhere to keep one.
+func (l *Leaser) Record(ctx context.Context) (litefs.Record, error) {
+	return litefs.Record{}, ctx.Err()
+}
+
+// FoundCluster returns id: who the primary is was settled beforehand, and no other
+// node founds the cluster.
+func (l *Leaser) FoundCluster(ctx context.Context, id string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	return id, nil
+}
+
+// Await returns the error of ctx once that is done: nothing else ever changes.
+func (l *Leaser) Await(ctx context.Context, _ uint64) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 // Lease is the lease of a fixed primary. It never ends.
 type Lease struct{}
 
@@ -80,6 +109,12 @@ func (Lease) TTL() time.Duration { return math.MaxInt64 }
 
 // Renew does nothing.
 func (Lease) Renew(context.Context) error { return nil }
+
+// Token returns "": the lease cannot be taken over.
+func (Lease) Token() string { return "" }
+
+// Keep does nothing.
+func (Lease) Keep(context.Context, map[string]ltx.Pos) error { return nil }
 
 // Close does nothing.
 func (Lease) Close() error { return nil }

@@ -30,7 +30,8 @@ func TestLeaserOnPrimary(t *testing.T) {
 	if !lease.RenewedAt().Equal(time.Unix(0, 0)) {
 		t.Errorf("RenewedAt is %v, want the Unix epoch", lease.RenewedAt())
 	}
-	if err := errors.Join(lease.Renew(t.Context()), lease.Close(), leaser.Close()); err != nil {
+	err = errors.Join(lease.Renew(t.Context()), lease.Keep(t.Context(), nil), lease.Close(), leaser.Close())
+	if err != nil {
 		t.Error(err)
 	}
 }
@@ -46,12 +47,18 @@ func TestLeaserOnReplica(t *testing.T) {
 	if got, err := leaser.PrimaryInfo(t.Context()); err != nil || got != info {
 		t.Errorf("PrimaryInfo is %+v, %v; want %+v", got, err, info)
 	}
+	if _, err := leaser.TakeOver(t.Context(), static.Lease{}.Token()); !errors.Is(err, litefs.ErrLeaseExpired) {
+		t.Errorf("TakeOver of the fixed primary's lease: %v, want ErrLeaseExpired", err)
+	}
+	if id, err := leaser.FoundCluster(t.Context(), "mine"); err != nil || id != "mine" {
+		t.Errorf("FoundCluster is %q, %v; want what was given", id, err)
+	}
 }
 
 // What of the contract makes sense for a lease that never changes hands. The other
 // cases begin with a lease that is free, have it expire or pass it on.
 func TestContract(t *testing.T) {
-	for _, name := range []string{"Exclusive", "PrimaryInfo"} {
+	for _, name := range []string{"Exclusive", "PrimaryInfo", "RecordOfNew", "AwaitContext"} {
 		t.Run(name, func(t *testing.T) {
 			leasertest.Cases[name](t, leasertest.Cluster{
 				Open: func(_ *testing.T, node litefs.PrimaryInfo) litefs.Leaser {
