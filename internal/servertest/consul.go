@@ -21,9 +21,10 @@ type Consul struct {
 	Addr string // host:port of the HTTP API
 }
 
-// StartConsul starts `consul agent -dev` with sessions as short as a second.
+// StartConsul starts `consul agent -dev` with sessions as short as a second. args are
+// further arguments, such as "-hcl", `acl { enabled = true }`.
 // The binary is the one that scripts/consul.sh builds and caches.
-func StartConsul(tb testing.TB) *Consul {
+func StartConsul(tb testing.TB, args ...string) *Consul {
 	tb.Helper()
 	ports := freePorts(tb, 5)
 	config := filepath.Join(tb.TempDir(), "consul.json")
@@ -37,8 +38,9 @@ func StartConsul(tb testing.TB) *Consul {
 		},
 	})
 	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
-	cmd := exec.Command(consulBinary(tb), "agent", "-dev",
-		"-bind=127.0.0.1", "-client=127.0.0.1", "-node="+consulNode, "-config-file="+config)
+	cmd := exec.Command(consulBinary(tb), append([]string{
+		"agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-node=" + consulNode, "-config-file=" + config,
+	}, args...)...)
 	c := &Consul{process: start(tb, cmd), Addr: addr}
 	c.waitReady(tb, func() error { return consulRegistered(addr) })
 	return c
