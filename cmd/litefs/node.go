@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"strconv"
@@ -13,7 +12,6 @@ import (
 	"litefs"
 	"litefs/configs"
 	"litefs/httpapi"
-	"litefs/leaser/static"
 	"litefs/stream"
 	"litefs/vfs"
 )
@@ -65,7 +63,7 @@ func (n *node) start(ctx context.Context) (err error) {
 	if n.http, err = httpapi.Listen(n.cfg.HTTP.Addr); err != nil {
 		return err
 	}
-	if n.leaser, err = newLeaser(n.cfg.Lease, n.ownURL(n.cfg.Lease.AdvertiseURL)); err != nil {
+	if n.leaser, err = n.newLeaser(); err != nil {
 		return err
 	}
 	n.http.Serve(httpapi.NewHandler(n.store, httpapi.Options{
@@ -165,17 +163,6 @@ func (n *node) ownURL(url string) string {
 		return url
 	}
 	return "http://" + net.JoinHostPort(n.cfg.Lease.Hostname, strconv.Itoa(n.http.Port()))
-}
-
-// newLeaser returns the lease that the configuration asks for. advertiseURL is the
-// primary's on a static replica, and this node's elsewhere.
-func newLeaser(cfg configs.Lease, advertiseURL string) (litefs.Leaser, error) {
-	switch cfg.Type {
-	case configs.LeaseStatic:
-		return static.NewLeaser(cfg.Static.Primary, cfg.Hostname, advertiseURL), nil
-	default:
-		return nil, &configError{fmt.Errorf("lease.type %q is not built into this program", cfg.Type)}
-	}
 }
 
 // gatedClient is a client that follows nobody before it is opened.

@@ -54,6 +54,9 @@ func (l *Leaser) Close() error {
 // Key returns the whole name of the key of the lease.
 func (l *Leaser) Key() string { return l.key }
 
+// URL returns where Consul is asked, without path and token.
+func (l *Leaser) URL() string { return l.client.where.String() }
+
 // AdvertiseURL implements litefs.Leaser.
 func (l *Leaser) AdvertiseURL() string { return l.cfg.AdvertiseURL }
 
