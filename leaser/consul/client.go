@@ -19,6 +19,9 @@ type client struct {
 	transport *http.Transport
 	where     endpoint
 	timeout   time.Duration
+
+	// What the environment sets; transactions are not told by the api package.
+	namespace, partition string
 }
 
 func newClient(e endpoint, timeout time.Duration) (*client, error) {
@@ -40,7 +43,10 @@ func newClient(e endpoint, timeout time.Duration) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{api: apiClient, transport: cfg.Transport, where: e, timeout: timeout}, nil
+	return &client{
+		api: apiClient, transport: cfg.Transport, where: e, timeout: timeout,
+		namespace: cfg.Namespace, partition: cfg.Partition,
+	}, nil
 }
 
 // boundedTransport reads no more than maxAnswer of an answer.
@@ -105,6 +111,7 @@ func (c *client) txn(ctx context.Context, ops ...*api.KVTxnOp) error {
 	return c.do(ctx, c.timeout, func(ctx context.Context) error {
 		txn := make(api.TxnOps, 0, len(ops))
 		for _, op := range ops {
+			op.Namespace, op.Partition = c.namespace, c.partition
 			txn = append(txn, &api.TxnOp{KV: op})
 		}
 		done, answer, _, err := c.api.Txn().Txn(txn, (&api.QueryOptions{}).WithContext(ctx))
