@@ -138,6 +138,8 @@ type proxy struct {
 	to    string
 	asked []string
 	lose  string // part of the request whose answer is lost, for once
+
+	sessionAt time.Time // when the last request about a session came
 }
 
 func newProxy(t *testing.T, to string) *proxy {
@@ -150,6 +152,9 @@ func newProxy(t *testing.T, to string) *proxy {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			r.SetURL(&url.URL{Scheme: "http", Host: p.to})
+			if strings.HasPrefix(r.In.URL.Path, "/v1/session/") {
+				p.sessionAt = time.Now()
+			}
 		},
 		ModifyResponse: func(r *http.Response) error {
 			p.mu.Lock()
@@ -170,6 +175,13 @@ func newProxy(t *testing.T, to string) *proxy {
 	})
 	p.addr = server.Listener.Addr().String()
 	return p
+}
+
+// lastSession returns when the last request about a session came.
+func (p *proxy) lastSession() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sessionAt
 }
 
 // turnTo has the proxy send what comes to another server.

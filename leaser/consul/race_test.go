@@ -11,6 +11,9 @@ import (
 	"litefs/internal/servertest"
 )
 
+// wantGrants is how many leases are looked at.
+const wantGrants = 60
+
 // Many nodes take, hand over and give back the lease while an operator deletes one of
 // the keys: no epoch is given twice, and what comes later has a greater one.
 func TestEpochGrowsInRace(t *testing.T) {
@@ -36,7 +39,7 @@ func TestEpochGrowsInRace(t *testing.T) {
 			var log grants
 			for range 4 {
 				nodes.Go(func() {
-					for range 25 {
+					for began := time.Now(); log.count() < wantGrants && time.Since(began) < 30*time.Second; {
 						takeTurn(t, leaser, &log)
 					}
 				})
@@ -91,9 +94,15 @@ func (g *grants) add(asked time.Time, lease litefs.Lease) {
 	g.all = append(g.all, grant{asked, given, lease.Epoch()})
 }
 
+func (g *grants) count() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.all)
+}
+
 func (g *grants) check(t *testing.T) {
 	t.Helper()
-	if len(g.all) < 20 {
+	if len(g.all) < wantGrants {
 		t.Errorf("only %d leases were given", len(g.all))
 	}
 	for i, a := range g.all {
