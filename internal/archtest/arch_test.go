@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"internal/filelock":    {},
 	"internal/fsx":         {},
 	"leaser/static":        {".", "ltx"},
+	"leaser/redis":         {".", "ltx"},
 	"leaser/consul":        {".", "ltx"},
 	"httpapi":              {".", "ltx"},
 	"internal/fsx/faultfs": {"internal/fsx"},
