@@ -9,9 +9,8 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// Check connects to the server and returns an error if the lease cannot be kept there:
-// ErrUnreachable, ErrDenied, ErrReadOnly, ErrEviction or ErrForeignValue, or one that is
-// none of these. All but the first call for somebody to do something.
+// Check connects to the server and returns an error if the lease cannot be kept there;
+// see ErrUnreachable and the others.
 func (l *Leaser) Check(ctx context.Context) error {
 	const what = "check redis"
 	err := l.do(ctx, what, func(ctx context.Context) error {

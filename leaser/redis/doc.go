@@ -34,7 +34,9 @@
 //   - A replica that is promoted, by Sentinel, by a Redis Cluster or by hand, may lack
 //     the last writes of its master. A lease that was granted or given up just before
 //     may be undone: a second node can get it while the first goes on for as long as
-//     a third of its TTL, until it tries to renew.
+//     a third of its TTL, until it tries to renew. If the first still reaches the
+//     old master, it goes on for as long as that takes writes; min-replicas-to-write on
+//     the servers bounds that.
 //   - A server that is restarted without its data, or evicts the key, has forgotten the
 //     lease, with the same effect.
 //   - The TTL runs by the wall clock of the server. A server whose clock is set forward

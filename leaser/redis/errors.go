@@ -9,12 +9,15 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// What may be wrong with a Redis server, or with how it is configured.
+// What may be wrong with a Redis server. ErrUnreachable and ErrUnusable may pass; all
+// others call for somebody to do something.
 var (
-	// ErrUnreachable is returned when there is no answer. It may pass.
+	// ErrUnreachable is returned when there is no answer.
 	ErrUnreachable = errors.New("cannot be reached")
-	// ErrDenied is returned when the user or the password is not right, or does not
-	// have the rights that it takes.
+	// ErrUnusable is returned when the server refuses for a reason of its own.
+	ErrUnusable = errors.New("is not usable")
+	// ErrDenied is returned when the user or the password is not right, or the user
+	// does not have the rights that it takes.
 	ErrDenied = errors.New("denies access")
 	// ErrEviction is returned when the server may evict the lease to free memory.
 	ErrEviction = errors.New("may evict the lease")
@@ -22,16 +25,15 @@ var (
 	ErrForeignValue = errors.New("holds a value that does not belong to a lease")
 	// ErrReadOnly is returned when the server is a replica of another one.
 	ErrReadOnly = errors.New("is a read-only replica")
+	// ErrWrongServer is returned when the server is not of the kind that the URL says.
+	ErrWrongServer = errors.New("is not what the URL says")
 )
 
-// errAnswer is what a server gives that only seems to be Redis.
-var errAnswer = errors.New("gives an answer to a script that the script does not")
-
-// errUnusable stands for all other conditions of a server.
-var errUnusable = errors.New("is not usable")
+// errAnswer is that of a script which has not been run by a Redis server.
+var errAnswer = fmt.Errorf("%w: it gives an answer to a script that the script does not", ErrWrongServer)
 
 // replies says what an error reply means, by a part of it: scripts of older servers
-// quote the error in their own.
+// quote the error in their own. Other replies are ErrUnusable.
 var replies = []struct {
 	part   string
 	err    error
@@ -41,13 +43,15 @@ var replies = []struct {
 	{"NOAUTH", ErrDenied, "add the password to the URL, as redis://:password@host"},
 	{"NOPERM", ErrDenied, "allow the user the commands and keys that docs/redis.md lists"},
 	{"READONLY", ErrReadOnly, "put its master in the URL, or use redis+sentinel://"},
-	{"MOVED ", errUnusable, "it is part of a Redis Cluster, use redis+cluster://"},
-	{"cluster support disabled", errUnusable, "it is no part of a Redis Cluster, use redis://"},
-	{"OOM", errUnusable, "its memory is full, raise maxmemory"},
-	{"MISCONF", errUnusable, "it cannot save its data and takes no writes, see its log"},
-	{"NOREPLICAS", errUnusable, "it lacks the replicas that min-replicas-to-write asks for"},
-	{"DB index", errUnusable, "the database in the URL does not exist"},
-	{"EPOCH", errUnusable, "the epoch of a node or of the key's :cluster hash is damaged"},
+	{"MOVED ", ErrWrongServer, "it is part of a Redis Cluster, use redis+cluster://"},
+	{"cluster support disabled", ErrWrongServer, "it is no part of a Redis Cluster, use redis://"},
+	{"unknown command 'sentinel'", ErrWrongServer, "it is no Sentinel, use redis://"},
+	{"redis: nil", ErrWrongServer, "the Sentinels know no master of that name"},
+	{"DB index", ErrWrongServer, "it does not have that database"},
+	{"OOM", ErrUnusable, "its memory is full, raise maxmemory"},
+	{"MISCONF", ErrUnusable, "it cannot save its data and takes no writes, see its log"},
+	{"NOREPLICAS", ErrUnusable, "it lacks the replicas that min-replicas-to-write asks for"},
+	{"EPOCH", ErrUnusable, "the epoch of a node or of the key's :cluster hash is damaged"},
 }
 
 // explain says of an error what is wrong, where, and what to do.
@@ -58,7 +62,7 @@ func (l *Leaser) explain(err error) error {
 	if errors.Is(err, ErrForeignValue) {
 		return fmt.Errorf("redis %s, key %q: %w: choose another key, or delete that one", l.where, l.config.Key, err)
 	}
-	if errors.Is(err, ErrEviction) || errors.Is(err, ErrReadOnly) || errors.Is(err, errAnswer) {
+	if errors.Is(err, ErrEviction) || errors.Is(err, ErrReadOnly) || errors.Is(err, ErrWrongServer) {
 		return fmt.Errorf("redis %s %w", l.where, err)
 	}
 	if errors.Is(err, goredis.ErrClosed) {
@@ -70,7 +74,7 @@ func (l *Leaser) explain(err error) error {
 		}
 	}
 	if isReply(err) {
-		return fmt.Errorf("redis %s %w (%s)", l.where, errUnusable, oneLine(err))
+		return fmt.Errorf("redis %s %w (%s)", l.where, ErrUnusable, oneLine(err))
 	}
 	cause := strings.ReplaceAll(err.Error(), "\n", "; ")
 	if errors.Is(err, context.DeadlineExceeded) { // which is not that of the caller

@@ -36,34 +36,36 @@ func TestErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { silent.Close() })
+	sentinelURL := "redis+sentinel://" + watch(t, plain) + "/mymaster"
 	clusterURL, _ := startCluster(t)
 	_, onCluster, _ := strings.Cut(clusterURL, ",")
 
 	for _, tt := range []struct {
 		name, url, key string
-		want           error // nil for any
+		want           error
 		text           string
 	}{
 		{"nobody listens", "redis://127.0.0.1:1", "k", redis.ErrUnreachable, "redis 127.0.0.1:1 cannot be reached: dial tcp 127.0.0.1:1: connect: connection refused: start it, or correct the URL"},
 		{"no such host", "redis://no-such-host.invalid", "k", redis.ErrUnreachable, "redis no-such-host.invalid:6379 cannot be reached: dial tcp: lookup no-such-host.invalid"},
 		{"silence", "redis://" + silent.Addr().String(), "k", redis.ErrUnreachable, "redis " + silent.Addr().String() + " cannot be reached: "},
 		{"no Sentinel", "redis+sentinel://127.0.0.1:1,127.0.0.1:2/m", "k", redis.ErrUnreachable, "redis 127.0.0.1:1,127.0.0.1:2 cannot be reached: redis: all sentinels"},
-		{"a server for a Sentinel", "redis+sentinel://" + plain + "/m", "k", nil, plain},
+		{"a server for a Sentinel", "redis+sentinel://" + plain + "/m", "k", redis.ErrWrongServer, "): it is no Sentinel, use redis://"},
+		{"no such master", sentinelURL + "x", "k", redis.ErrWrongServer, "): the Sentinels know no master of that name"},
 		{"no cluster node", "redis+cluster://127.0.0.1:1", "k", redis.ErrUnreachable, "redis 127.0.0.1:1 cannot be reached: "},
 		{"no TLS", "rediss://" + plain, "k", redis.ErrUnreachable, "redis " + plain + " cannot be reached: "},
 		{"no password given", "redis://" + locked, "k", redis.ErrDenied, "redis " + locked + " denies access (NOAUTH Authentication required.): add the password to the URL, as redis://:password@host"},
 		{"wrong password", "redis://:x" + password + "@" + locked, "k", redis.ErrDenied, "redis " + locked + " denies access (WRONGPASS invalid username-password pair or user is disabled.): correct user and password in the URL"},
 		{"wrong user", "redis://x:" + password + "@" + locked, "k", redis.ErrDenied, "WRONGPASS"},
 		{"no rights to the key", "redis://few:" + password + "@" + locked, "k", redis.ErrDenied, "(NOPERM this user has no permissions to access one of the keys used as arguments): allow the user the commands and keys that docs/redis.md lists"},
-		{"no such database", "redis://" + plain + "/99", "k", nil, "DB index is out of range): the database in the URL does not exist"},
+		{"no such database", "redis://" + plain + "/99", "k", redis.ErrWrongServer, "DB index is out of range): it does not have that database"},
 		{"replica", "redis://" + replica, "k", redis.ErrReadOnly, "redis " + replica + " is a read-only replica: put its master in the URL, or use redis+sentinel://"},
 		{"another's text", "redis://" + plain, "text", redis.ErrForeignValue, "redis " + plain + `, key "text": holds a value that does not belong to a lease: it does not begin with an epoch and 32 digits: choose another key, or delete that one`},
 		{"another's list", "redis://" + plain, "list", redis.ErrForeignValue, `, key "list": holds a value that does not belong to a lease (WRONGTYPE Operation against a key holding the wrong kind of value): choose another key, or delete that one`},
 		{"another's hash", "redis://" + plain, "damaged", redis.ErrForeignValue, `key "damaged": holds a value that does not belong to a lease (WRONGTYPE`},
-		{"no epoch left", "redis://" + plain, "newer", nil, "(EPOCH there is none after 9007199254740991): the epoch of a node or of the key's :cluster hash is damaged"},
-		{"full memory", "redis://" + full, "k", nil, "is not usable (OOM command not allowed when used memory > 'maxmemory'"},
-		{"a cluster's node alone", "redis://" + onCluster, "foo", nil, "redis " + onCluster + " is not usable (MOVED "},
-		{"no cluster", "redis+cluster://" + plain, "k", nil, "it is no part of a Redis Cluster, use redis://"},
+		{"no epoch left", "redis://" + plain, "newer", redis.ErrUnusable, "(EPOCH there is none after 9007199254740991): the epoch of a node or of the key's :cluster hash is damaged"},
+		{"full memory", "redis://" + full, "k", redis.ErrUnusable, "redis " + full + " is not usable (OOM command not allowed when used memory > 'maxmemory'"},
+		{"a cluster's node alone", "redis://" + onCluster, "foo", redis.ErrWrongServer, "redis " + onCluster + " is not what the URL says (MOVED "},
+		{"no cluster", "redis+cluster://" + plain, "k", redis.ErrWrongServer, "it is no part of a Redis Cluster, use redis://"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			leaser := open(t, tt.url, nodeA, key(tt.key), func(c *redis.Config) { c.CallTimeout = 2 * time.Second })
@@ -71,7 +73,7 @@ func TestErrors(t *testing.T) {
 			if err == nil { // what shows only when a node wants to lead
 				_, err = leaser.Acquire(t.Context())
 			}
-			if err == nil || tt.want != nil && !errors.Is(err, tt.want) {
+			if !errors.Is(err, tt.want) {
 				t.Fatalf("%v, want %v", err, tt.want)
 			}
 			if text := err.Error(); !strings.Contains(text, tt.text) || strings.Contains(text, "\n") || strings.Contains(text, password) {

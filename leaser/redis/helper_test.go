@@ -39,7 +39,7 @@ func open(t *testing.T, url string, node litefs.PrimaryInfo, change ...func(*red
 	for _, fn := range change {
 		fn(&config)
 	}
-	leaser, err := redis.New(config)
+	leaser, err := redis.NewLeaser(config)
 	if err != nil {
 		t.Fatal(err)
 	}

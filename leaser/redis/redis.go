@@ -2,8 +2,6 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,7 +54,8 @@ type Config struct {
 type Leaser struct {
 	config   Config
 	client   goredis.UniversalClient
-	where    string   // the servers, without credentials
+	scheme   string   // of the URL
+	where    string   // the servers: host:port, separated by commas
 	keys     []string // KEYS of the scripts
 	channel  string
 	info     string // JSON of the node's litefs.PrimaryInfo
@@ -69,9 +68,9 @@ type Leaser struct {
 
 var _ litefs.Leaser = (*Leaser)(nil)
 
-// New returns the leaser of one node. It does not connect; see Check. An error says
-// what is wrong with the configuration.
-func New(config Config) (*Leaser, error) {
+// NewLeaser returns the leaser of one node. It does not connect; see Check. An error
+// says what is wrong with the configuration.
+func NewLeaser(config Config) (*Leaser, error) {
 	config.TTL = config.TTL.Truncate(time.Millisecond)
 	switch {
 	case config.Key == "" || strings.ContainsAny(config.Key, "{}"):
@@ -94,6 +93,7 @@ func New(config Config) (*Leaser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redis URL: %w", err)
 	}
+	scheme, _, _ := strings.Cut(config.URL, "://")
 	info, err := json.Marshal(litefs.PrimaryInfo{Hostname: config.Hostname, AdvertiseURL: config.AdvertiseURL})
 	if err != nil {
 		return nil, fmt.Errorf("encode primary info: %w", err)
@@ -101,18 +101,13 @@ func New(config Config) (*Leaser, error) {
 	return &Leaser{
 		config:  config,
 		client:  newClient(options, config.CallTimeout),
+		scheme:  scheme,
 		where:   strings.Join(options.Addrs, ","),
 		keys:    []string{config.Key, "{" + config.Key + "}:cluster"},
 		channel: "{" + config.Key + "}:changed",
 		info:    string(info),
 		nonce:   newNonce(),
 	}, nil
-}
-
-func newNonce() string {
-	nonce := make([]byte, nonceSize/2)
-	_, _ = rand.Read(nonce) // never fails
-	return hex.EncodeToString(nonce)
 }
 
 // Close ends the connections.
@@ -123,11 +118,14 @@ func (l *Leaser) Close() error {
 	return nil
 }
 
+// URL returns where the servers are, without credentials.
+func (l *Leaser) URL() string { return l.scheme + "://" + l.where }
+
 // AdvertiseURL returns that of the configuration.
 func (l *Leaser) AdvertiseURL() string { return l.config.AdvertiseURL }
 
 // Acquire implements litefs.Leaser. It returns ErrEviction if the server may evict the
-// lease, and the errors of Check.
+// lease.
 func (l *Leaser) Acquire(ctx context.Context) (litefs.Lease, error) {
 	const what = "acquire lease"
 	if err := l.do(ctx, what, l.checkEviction); err != nil {
@@ -150,73 +148,6 @@ func (l *Leaser) TakeOver(ctx context.Context, token string) (litefs.Lease, erro
 		return lease, err
 	}
 	return nil, litefs.ErrLeaseExpired
-}
-
-// obtain runs a script that grants the lease. The lease is nil if it does not, and other
-// is what the script says of it.
-//
-// As long as no answer has said that a lease was granted, every attempt has the same
-// nonce: the next one finds what an earlier one was granted without learning of it.
-func (l *Leaser) obtain(ctx context.Context, what, script string, args ...any) (_ litefs.Lease, other string, err error) {
-	l.obtaining.Lock()
-	defer l.obtaining.Unlock()
-	nonce := l.nextNonce()
-	args = append([]any{nonce, l.info, l.config.TTL.Milliseconds(), l.config.MinEpoch()}, args...)
-	var (
-		renewedAt time.Time
-		granted   bool
-		text      string // the token, or else other
-		epoch     uint64
-	)
-	err = l.do(ctx, what, func(ctx context.Context) error {
-		renewedAt = time.Now()
-		answer, err := l.eval(ctx, script, args...).Slice()
-		if err != nil {
-			return err
-		}
-		granted, text, epoch, err = parseGrant(answer)
-		return err
-	})
-	if err != nil {
-		return nil, "", err
-	}
-	if !granted {
-		return nil, text, nil
-	}
-	l.setNonce(newNonce())
-	return &Lease{leaser: l, token: text, epoch: epoch, renewedAt: renewedAt}, "", nil
-}
-
-// parseGrant parses the answer of a script that grants the lease: its token and epoch, or
-// else what the script says of it.
-func parseGrant(answer []any) (granted bool, text string, epoch uint64, err error) {
-	if len(answer) != 2 {
-		return false, "", 0, errAnswer
-	}
-	number, isNumber := answer[0].(int64)
-	text, isText := answer[1].(string)
-	if !isNumber || !isText {
-		return false, "", 0, errAnswer
-	}
-	if number == 0 {
-		return false, text, 0, nil
-	}
-	if epoch, err = parseToken(text); err != nil {
-		return false, "", 0, fmt.Errorf("%w: %w", errAnswer, err)
-	}
-	return true, text, epoch, nil
-}
-
-func (l *Leaser) nextNonce() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.nonce
-}
-
-func (l *Leaser) setNonce(nonce string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.nonce = nonce
 }
 
 // PrimaryInfo implements litefs.Leaser. A lease that was granted to this node without

@@ -83,7 +83,7 @@ func TestParseURLErrors(t *testing.T) {
 		{"redis+sentinel://host/m/hunter2", "has a database"},
 		{"redis+cluster://host/1", "must not name a database"},
 	} {
-		_, err := New(Config{URL: tt.url, Key: "k", TTL: minTTL})
+		_, err := NewLeaser(Config{URL: tt.url, Key: "k", TTL: minTTL})
 		if err == nil {
 			t.Errorf("%s: no error", tt.url)
 			continue
@@ -108,7 +108,7 @@ func TestNewErrors(t *testing.T) {
 		{Config{Key: "k", TTL: minTTL, CallTimeout: -1}, "must not be negative"},
 	} {
 		tt.config.URL = "redis://host"
-		if _, err := New(tt.config); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := NewLeaser(tt.config); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: %v, want %q", tt.config, err, tt.want)
 		}
 	}
