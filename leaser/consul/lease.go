@@ -108,9 +108,11 @@ func (l *Lease) Close() error {
 }
 
 // giveBack unlocks the key, if this lease has it locked, and then ends the session;
-// in this order no lock-delay follows.
+// in this order no lock-delay follows. It takes no longer than one request may.
 func (l *Lease) giveBack(ctx context.Context) error {
 	c := l.leaser.client
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
 	unlockErr := c.txn(ctx, &api.KVTxnOp{Verb: api.KVUnlock, Key: l.leaser.key, Session: l.session, Value: l.value})
 	if isConflict(unlockErr) { // it is not locked, or by somebody else
 		unlockErr = nil
