@@ -51,6 +51,7 @@ type DB struct {
 	tx        rollbackTx
 	wal       walState
 	intake    intakeState
+	detached  bool // the mount is about to go: programs open no file any more
 
 	mu      sync.Mutex // leaf
 	pos     ltx.Pos

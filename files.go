@@ -46,8 +46,12 @@ func (db *DB) openOwn(typ FileType, flag int) (fsx.File, error) {
 
 // mayOpen refuses what would let a program write on a replica. SQLite then opens
 // the file for reading, and tells whoever wants to write that the database is
-// read-only.
+// read-only. When the mount is about to go nothing is opened any more: detach fences
+// off those that have the wal-index open by then.
 func (db *DB) mayOpen(typ FileType, flag int) error {
+	if db.detached {
+		return ErrClosed
+	}
 	if !db.following.Load() || flag&(os.O_WRONLY|os.O_RDWR) == 0 {
 		return nil
 	}
@@ -101,6 +105,9 @@ func (db *DB) createOwn(typ FileType, flag int, perm os.FileMode) (fsx.File, err
 // beforeCreate refuses files that the node may not have, and captures what a
 // new journal would hide.
 func (db *DB) beforeCreate(typ FileType) error {
+	if db.detached {
+		return ErrClosed
+	}
 	if !db.store.IsPrimary() && (typ != FileTypeSHM || db.following.Load()) {
 		return ErrReadOnlyReplica
 	}
