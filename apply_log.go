@@ -75,7 +75,7 @@ func (db *DB) syncAppended() {
 
 // settleLog makes the log durable, and says so.
 func (db *DB) settleLog() error {
-	if err := db.log.sync(); err != nil || !db.appending {
+	if err := errors.Join(db.gatherLog(), db.log.sync()); err != nil || !db.appending {
 		return err
 	}
 	if err := db.writeMark(db.appendingPath(), ""); err != nil {

@@ -52,7 +52,7 @@ func (db *DB) saveChecksums() error {
 	}
 	// A journal that has been removed must not come back after a power cut, to be
 	// rolled back and taken for a change that somebody else has made.
-	if err := db.store.FS.SyncDir(db.dir); err != nil {
+	if err := errors.Join(db.dropSpare(), db.store.FS.SyncDir(db.dir)); err != nil {
 		return err
 	}
 	info, err := db.files.database.Stat()

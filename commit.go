@@ -1,8 +1,10 @@
 package litefs
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"log/slog"
 	"strconv"
@@ -63,6 +65,9 @@ func (db *DB) stage(c changes) (*stagedCommit, error) {
 		file.min = 1
 	}
 	out := &stagingFile{log: db.log, file: file}
+	if db.tailFits(c) {
+		out.room = tailPayloadBytes
+	}
 	enc := db.store.encoder(out)
 	defer db.store.encoders.Put(enc)
 
@@ -72,6 +77,12 @@ func (db *DB) stage(c changes) (*stagedCommit, error) {
 	}
 	staged.file.sizeBytes = enc.N()
 	staged.file.createdAt = db.Now()
+	if out.f == nil {
+		return staged, db.log.appendTail(staged.file, out.data, pos.TXID)
+	}
+	if err := db.gatherLog(); err != nil {
+		return nil, errors.Join(err, out.discard())
+	}
 	if err := db.log.commit(out.f, out.name, staged.file, c.sync); err != nil {
 		return nil, errors.Join(err, db.abandon(staged), out.discard())
 	}
@@ -81,26 +92,48 @@ func (db *DB) stage(c changes) (*stagedCommit, error) {
 	return staged, nil
 }
 
-// stagingFile is a file of the log under its temporary name. It is made when the
-// first of it is written: that nothing has changed, as after a rollback, can be
-// found out on a full disk too.
+// tailFits reports whether changes may go to the tail of the log, if they are few.
+// Whoever follows the log wants them as a file at once.
+func (db *DB) tailFits(c changes) bool {
+	return c.sync && !c.snapshot && c.commit > 0 && c.wal == (walRange{}) && !db.store.hasSubscribers()
+}
+
+// gatherLog makes what is in the tail of the log files, for those who look for them.
+func (db *DB) gatherLog() error { return db.log.gather(db.TXID()) }
+
+// stagingFile is a file of the log under its temporary name, or one in memory as long
+// as it fits there. The file is made when the first of it is written: that nothing has
+// changed, as after a rollback, can be found out on a full disk too.
 type stagingFile struct {
 	log  *ltxLog
 	file ltxFile
-	f    fsx.File // nil until something is written
+	room int // bytes that data may have
+	data []byte
+	f    fsx.File // nil until something is written that does not fit in memory
 	name string
 }
 
 // Write implements io.Writer.
 func (s *stagingFile) Write(p []byte) (int, error) {
+	if s.f == nil && len(s.data)+len(p) <= s.room {
+		s.data = append(s.data, p...)
+		return len(p), nil
+	}
 	if s.f == nil {
-		f, name, err := s.log.create(s.file.min, s.file.max)
-		if err != nil {
+		if err := s.spill(); err != nil {
 			return 0, err
 		}
-		s.f, s.name = f, name
 	}
 	return s.f.Write(p)
+}
+
+// spill goes on in a file.
+func (s *stagingFile) spill() (err error) {
+	s.f, s.name, err = s.log.create(s.file.min, s.file.max)
+	if err == nil && len(s.data) > 0 {
+		_, err = s.f.Write(s.data)
+	}
+	return err
 }
 
 // discard closes and removes the file, if there is one.
@@ -190,7 +223,7 @@ func (db *DB) publish(staged *stagedCommit) error {
 	if staged.snapshot && staged.file.max > 1 {
 		// What came before is covered by the snapshot, which must be durable
 		// before anything is removed.
-		if err := db.log.sync(); err != nil {
+		if err := errors.Join(db.gatherLog(), db.log.sync()); err != nil {
 			return err
 		}
 		if err := db.log.removeBefore(staged.file); err != nil {
@@ -232,6 +265,13 @@ func (s *Store) encoder(f interface{ Write([]byte) (int, error) }) *ltx.Encoder 
 	enc.Reset(f)
 	enc.SetCompression(s.Compress)
 	return enc
+}
+
+// compact writes several LTX files as one. That a stop is under way does not end it.
+func (s *Store) compact(w io.Writer, files []io.Reader) error {
+	c := ltx.NewCompactor(w, files)
+	c.SetCompression(s.Compress)
+	return c.Compact(context.WithoutCancel(s.ctx))
 }
 
 // nodeNumber returns the node's ID in the form that LTX headers have room for.

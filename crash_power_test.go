@@ -59,6 +59,8 @@ func runRollback(r *crashRun, mode litefs.JournalMode) {
 	for range 4 {
 		r.commit()
 	}
+	r.must(r.pager.db.GatherLog())
+	r.commit()
 }
 
 func runWAL(r *crashRun, full bool) {

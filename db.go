@@ -45,17 +45,20 @@ type DB struct {
 	captureMu sync.Mutex
 	sumsMu    sync.RWMutex // taken by writers of pageSize and sums; a leaf below captureMu
 	files     backingFiles
+	spare     spareJournal
 	pageSize  uint32   // bytes; 0 before the first transaction
 	sums      pageSums // of the database at pos
 	tx        rollbackTx
 	wal       walState
 	intake    intakeState
+	detached  bool // the mount is about to go: programs open no file any more
 
 	mu      sync.Mutex // leaf
 	pos     ltx.Pos
 	moved   chan struct{}                      // closed and replaced when pos changes
 	alarm   error                              // why capture stands still, or nil
 	handles map[FileType]map[fsx.File]struct{} // of programs; see addHandle
+	closed  map[FileType]chan struct{}         // closed when the last handle is; made by awaitClosed
 
 	follower      *follower
 	checkpointing atomic.Pointer[checkpointRun] // nil if none is at work
@@ -64,6 +67,7 @@ type DB struct {
 
 	following  atomic.Bool // others' transactions are applied, nothing is captured
 	walOnly    atomic.Bool // there is a WAL and no rollback journal
+	spareThere atomic.Bool // there is a spare journal
 	walSynced  atomic.Bool // SQLite has synced the WAL that is there
 	dirMu      sync.Mutex  // held while the names are synced; leaf
 	dirChanged atomic.Bool // names were added or removed since the last SyncDir
@@ -101,13 +105,14 @@ func newDB(store *Store, name string) *DB {
 		name:   name,
 		dir:    dir,
 		logger: store.Logger.With(slog.String("db", name)),
-		log:    newLTXLog(store.FS, filepath.Join(dir, "ltx")),
+		log:    newLTXLog(store.FS, filepath.Join(dir, "ltx"), store.compact),
 		Now:    time.Now,
 		moved:  make(chan struct{}),
 
 		partial: newPartial(store.FS, filepath.Join(dir, partialDir)),
 
 		handles: make(map[FileType]map[fsx.File]struct{}),
+		closed:  make(map[FileType]chan struct{}),
 	}
 }
 
@@ -237,6 +242,13 @@ func (db *DB) Exists(typ FileType) bool {
 // SyncDir makes the names of the database's files durable, if any of them has
 // changed since the last time.
 func (db *DB) SyncDir() error {
+	if err := db.syncSpare(); err != nil {
+		return err
+	}
+	return db.syncNames()
+}
+
+func (db *DB) syncNames() error {
 	db.dirMu.Lock() // so that whoever comes second waits for the sync
 	defer db.dirMu.Unlock()
 	if !db.dirChanged.Swap(false) {
@@ -264,9 +276,14 @@ func (db *DB) openBacking(typ FileType) error {
 	if err != nil {
 		return err
 	}
+	db.setBacking(typ, f)
+	return nil
+}
+
+// setBacking makes f the daemon's own handle on a file.
+func (db *DB) setBacking(typ FileType, f fsx.File) {
 	*db.files.slot(typ) = f
 	db.walOnly.Store(db.files.wal != nil && db.files.journal == nil)
-	return nil
 }
 
 // closeBacking closes the daemon's own handle on a file, if it has one.
@@ -279,10 +296,8 @@ func (db *DB) closeBacking(typ FileType) error {
 
 // takeBacking gives up a file without closing it; nil if it is not open.
 func (db *DB) takeBacking(typ FileType) fsx.File {
-	slot := db.files.slot(typ)
-	f := *slot
-	*slot = nil
-	db.walOnly.Store(db.files.wal != nil && db.files.journal == nil)
+	f := *db.files.slot(typ)
+	db.setBacking(typ, nil)
 	return f
 }
 
@@ -348,7 +363,7 @@ func (db *DB) close() error {
 
 // closeFiles closes the daemon's own handles.
 func (db *DB) closeFiles() error {
-	var errs []error
+	errs := []error{db.dropSpare(), db.log.close()}
 	for _, typ := range backingTypes {
 		errs = append(errs, db.closeBacking(typ))
 	}

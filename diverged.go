@@ -115,6 +115,9 @@ func (db *DB) fillCopy(ctx context.Context, dir string, info DivergedInfo) error
 			return err
 		}
 	}
+	if err := db.gatherLog(); err != nil {
+		return err
+	}
 	for _, f := range db.ownFiles(info.Pos.TXID) {
 		to := filepath.Join(dir, divergedLTXDir, ltx.FormatFilename(f.min, f.max))
 		if err := copyFile(ctx, fsys, db.log.path(f), to); err != nil && !isNotExist(err) { // retention may be quicker

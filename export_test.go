@@ -5,3 +5,6 @@ func (db *DB) AppendLog(f *ReceivedLTX) error { return db.appendLog(f) }
 
 // SyncLog does what a replica does to its log every second and before a checkpoint.
 func (db *DB) SyncLog() error { return db.log.sync() }
+
+// GatherLog does what the node does to its log every second.
+func (db *DB) GatherLog() error { return db.gatherLog() }

@@ -196,6 +196,7 @@ func TestFaultOfLogUnderJournal(t *testing.T) {
 	faults["sync EIO"] = failing("sync", "/ltx/", syscall.EIO)
 	for _, mode := range []string{"delete", "truncate", "persist"} {
 		n := newFaultNode(t, mode, mode != "truncate")
+		defer n.node.Store.Unsubscribe(n.node.Store.Subscribe()) // so that each commit is a file
 		for name, fail := range faults {
 			before, alarms := n.db().Pos(), n.alarms()
 			n.disk.set(fail)
@@ -295,10 +296,15 @@ func TestFaultOfDatabase(t *testing.T) {
 		"write":          failing("write", "/database\n", syscall.EIO),
 		"full":           failing("write", "/database\n", syscall.ENOSPC),
 		"sync":           failing("sync", "/database\n", syscall.EIO),
-		"remove journal": failing("remove", "/database-journal\n", syscall.EIO),
+		"remove journal": failing("truncate", "/database-journal\n", syscall.EIO),
 		"create journal": failing("create", "/database-journal\n", syscall.ENOSPC),
 	} {
 		n := newFaultNode(t, "delete", true)
+		if name == "create journal" { // of other rights than the one before, which could be used again
+			if err := os.Chmod(n.node.Path("db"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
 		n.disk.set(fail)
 		got := n.conn.exec(t, "INSERT INTO t VALUES (randomblob(3000))")
 		if !strings.Contains(got, "disk") && !strings.Contains(got, "unable to open") {

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"litefs/internal/fsx"
 	"litefs/internal/sqlite"
@@ -36,13 +38,20 @@ func (db *DB) OpenOwnFile(typ FileType, flag int) (fsx.File, error) {
 }
 
 func (db *DB) openOwn(typ FileType, flag int) (fsx.File, error) {
+	if typ == FileTypeJournal && db.HasSpareJournal() {
+		return nil, &fs.PathError{Op: "open", Path: db.JournalPath(), Err: fs.ErrNotExist}
+	}
 	return db.store.FS.OpenFile(db.BackingPath(typ), flag&(os.O_RDONLY|os.O_WRONLY|os.O_RDWR), 0)
 }
 
 // mayOpen refuses what would let a program write on a replica. SQLite then opens
 // the file for reading, and tells whoever wants to write that the database is
-// read-only.
+// read-only. When the mount is about to go nothing is opened any more: detach fences
+// off those that have the wal-index open by then.
 func (db *DB) mayOpen(typ FileType, flag int) error {
+	if db.detached {
+		return ErrClosed
+	}
 	if !db.following.Load() || flag&(os.O_WRONLY|os.O_RDWR) == 0 {
 		return nil
 	}
@@ -74,8 +83,13 @@ func (db *DB) CreateOwnFile(typ FileType, flag int, perm os.FileMode) (fsx.File,
 }
 
 func (db *DB) createOwn(typ FileType, flag int, perm os.FileMode) (fsx.File, error) {
-	path := db.BackingPath(typ)
 	accmode := flag & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
+	if typ == FileTypeJournal {
+		if f, err := db.reuseSpare(accmode, perm); f != nil || err != nil {
+			return f, err
+		}
+	}
+	path := db.BackingPath(typ)
 	f, err := db.store.FS.OpenFile(path, accmode|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return nil, err
@@ -91,6 +105,9 @@ func (db *DB) createOwn(typ FileType, flag int, perm os.FileMode) (fsx.File, err
 // beforeCreate refuses files that the node may not have, and captures what a
 // new journal would hide.
 func (db *DB) beforeCreate(typ FileType) error {
+	if db.detached {
+		return ErrClosed
+	}
 	if !db.store.IsPrimary() && (typ != FileTypeSHM || db.following.Load()) {
 		return ErrReadOnlyReplica
 	}
@@ -126,10 +143,13 @@ func (db *DB) ReleaseFile(f fsx.File, typ FileType) error {
 	return db.endIntake(f)
 }
 
-// addHandle notes a handle of a program, if it is one on the wal-index or one that
-// may write the database file.
+// addHandle notes a handle of a program, if it is one on the journal or the wal-index,
+// or one that may write the database file.
 func (db *DB) addHandle(f fsx.File, typ FileType, flag int) {
-	if typ != FileTypeSHM && (typ != FileTypeDatabase || flag&(os.O_WRONLY|os.O_RDWR) == 0) {
+	switch {
+	case typ == FileTypeJournal || typ == FileTypeSHM:
+	case typ == FileTypeDatabase && flag&(os.O_WRONLY|os.O_RDWR) != 0:
+	default:
 		return
 	}
 	db.mu.Lock()
@@ -144,6 +164,28 @@ func (db *DB) forgetHandle(f fsx.File, typ FileType) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	delete(db.handles[typ], f)
+	if gone := db.closed[typ]; gone != nil && len(db.handles[typ]) == 0 {
+		close(gone)
+		delete(db.closed, typ)
+	}
+}
+
+// awaitClosed waits until no program has a file open, but no longer than d.
+func (db *DB) awaitClosed(typ FileType, d time.Duration) {
+	db.mu.Lock()
+	if len(db.handles[typ]) == 0 {
+		db.mu.Unlock()
+		return
+	}
+	if db.closed[typ] == nil {
+		db.closed[typ] = make(chan struct{})
+	}
+	gone := db.closed[typ]
+	db.mu.Unlock()
+	select {
+	case <-gone:
+	case <-time.After(d):
+	}
 }
 
 // forgetHandles forgets the handles on a file that is removed: what is still open
@@ -250,7 +292,7 @@ func (db *DB) RemoveDatabase() error {
 	}
 	db.tx.reset()
 	db.intake = intakeState{}
-	return db.removeFile(FileTypeDatabase)
+	return errors.Join(db.dropSpare(), db.removeFile(FileTypeDatabase))
 }
 
 // captureDrop writes the transaction that empties the database to the log.

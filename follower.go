@@ -260,6 +260,7 @@ func (db *DB) openMountedSHM() {
 // A program that goes on with files that it has open from the mount would find a
 // replica's locks free now: its transactions end with SQLITE_CANTOPEN from here on.
 func (db *DB) detach() {
+	db.endOpens()
 	db.applyMu.Lock()
 	if db.following.Load() && db.peer.attached() && db.sharedMemoryOpen() {
 		if err := sqlite.FenceWALIndex(db.peer.shm); err != nil {
@@ -282,4 +283,12 @@ func (db *DB) detach() {
 	if shm != nil {
 		_ = shm.Close() // it was only read
 	}
+}
+
+// endOpens has programs open no file any more. An open that is under way is done when
+// it returns.
+func (db *DB) endOpens() {
+	db.captureMu.Lock()
+	defer db.captureMu.Unlock()
+	db.detached = true
 }

@@ -59,6 +59,9 @@ func (db *DB) History(pos ltx.Pos) History {
 	case pos.TXID >= own.TXID:
 		return HistoryDiverged
 	}
+	if err := db.gatherLog(); err != nil {
+		return HistoryUnknown
+	}
 	for _, f := range db.log.around(pos.TXID, own.TXID) {
 		var at ltx.Checksum
 		var err error
@@ -106,6 +109,9 @@ func (f *LTXFile) Close() error { return f.file.Close() }
 // transaction is the one after pos.TXID, and its pre-apply checksum that of pos.
 // The error is ErrLTXNotFound if there is none. The file may not be durable yet.
 func (db *DB) OpenLTXAfter(pos ltx.Pos) (*LTXFile, error) {
+	if err := db.gatherLog(); err != nil {
+		return nil, err
+	}
 	for _, f := range db.log.around(pos.TXID, db.TXID()) {
 		if f.min != pos.TXID+1 {
 			continue
@@ -130,6 +136,9 @@ func (db *DB) OpenLTXAfter(pos ltx.Pos) (*LTXFile, error) {
 // LastWriterIsSelf reports whether the last transaction was captured on this node.
 // If another node is the primary now, it may not know of it.
 func (db *DB) LastWriterIsSelf() bool {
+	if err := db.gatherLog(); err != nil {
+		return false
+	}
 	files := db.log.published(db.TXID())
 	if len(files) == 0 {
 		return false

@@ -98,6 +98,7 @@ func TestHistoryEndsAtPosition(t *testing.T) {
 	next := r.pager.next()
 	r.must(r.pager.writeJournal(next))
 	r.must(r.pager.writePages(next)) // ends with a sync, at which the log gets the transaction
+	r.must(db.GatherLog())
 	if _, err := r.disk.Stat(db.LTXPath(before.TXID+1, before.TXID+1)); err != nil {
 		t.Fatalf("the log is not ahead: %v", err)
 	}

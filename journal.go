@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"litefs/internal/fsx"
@@ -155,7 +156,7 @@ func (db *DB) WriteJournal(f fsx.File, data []byte, offset int64) error {
 func (db *DB) SyncJournal(f fsx.File) error {
 	sync := f.Sync
 	if db.dirChanged.Load() {
-		sync = func() error { return inParallel(f.Sync, db.SyncDir) }
+		sync = func() error { return inParallel(f.Sync, db.syncNames) }
 	}
 	if err := sync(); err != nil {
 		return err
@@ -210,7 +211,8 @@ func (db *DB) TruncateJournal(f fsx.File, size int64) error {
 // RemoveJournal removes the rollback journal, which in DELETE mode commits the
 // transaction.
 func (db *DB) RemoveJournal() error {
-	return db.CommitJournal(JournalModeDelete, func() error { return db.removeFile(FileTypeJournal) })
+	db.awaitClosed(FileTypeJournal, closeGrace)
+	return db.CommitJournal(JournalModeDelete, db.retireJournal)
 }
 
 // CommitJournal captures the transaction that runs under the rollback journal,
@@ -267,6 +269,10 @@ func (s *Store) settleJournals(ctx context.Context) {
 		for _, db := range s.DBs() {
 			db.Settle()
 			db.syncAppended()
+			if err := db.gatherLog(); err != nil {
+				// A commit that finds no room fails and raises the alarm.
+				db.logger.Debug("cannot make files of the tail of the log", slog.Any("error", err))
+			}
 		}
 	}
 }

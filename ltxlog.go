@@ -1,6 +1,7 @@
 package litefs
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -27,6 +28,7 @@ type ltxFile struct {
 	sizeBytes int64
 	createdAt time.Time
 	synced    bool
+	tailed    bool // it is in the tail, and not a file yet
 }
 
 // ltxLog is the folder with the LTX files of one database. Its files are
@@ -43,28 +45,29 @@ type ltxLog struct {
 	dir string
 
 	syncMu  sync.Mutex  // held while files are synced; taken before mu
+	tail    logTail     // its mutex is taken before syncMu
 	durable atomic.Bool // the name of dir is
 
 	mu       sync.Mutex
 	files    []ltxFile // ascending
-	unsynced int       // number of files that are not synced; they are the newest
+	unsynced int       // number of files that are not synced; they are among the newest
 }
 
-func newLTXLog(fsys fsx.FS, dir string) *ltxLog {
-	return &ltxLog{fs: fsys, dir: dir}
+func newLTXLog(fsys fsx.FS, dir string, compact compactFunc) *ltxLog {
+	return &ltxLog{
+		fs: fsys, dir: dir,
+		tail: logTail{fs: fsys, path: filepath.Join(filepath.Dir(dir), tailName), compact: compact},
+	}
 }
 
 // load reads the folder, removes temporary files, and returns the files found,
 // ordered by last transaction. They belong to the log once adopt has been called.
 func (l *ltxLog) load() ([]ltxFile, error) {
+	var files []ltxFile
 	entries, err := l.fs.ReadDir(l.dir)
-	if isNotExist(err) {
-		return nil, nil
-	}
-	if err != nil {
+	if err != nil && !isNotExist(err) {
 		return nil, err
 	}
-	var files []ltxFile
 	for _, entry := range entries {
 		if ext := filepath.Ext(entry.Name()); ext == tmpSuffix || ext == replaceSuffix {
 			if err := l.fs.Remove(filepath.Join(l.dir, entry.Name())); err != nil {
@@ -82,6 +85,11 @@ func (l *ltxLog) load() ([]ltxFile, error) {
 		}
 		files = append(files, ltxFile{min: minTXID, max: maxTXID, sizeBytes: info.Size(), createdAt: info.ModTime()})
 	}
+	tailed, err := l.loadTail(files)
+	if err != nil {
+		return nil, err
+	}
+	files = append(files, tailed...)
 	slices.SortFunc(files, func(a, b ltxFile) int {
 		return int(int64(a.max) - int64(b.max))
 	})
@@ -125,14 +133,7 @@ func (l *ltxLog) commit(f fsx.File, tmp string, file ltxFile, durable bool) erro
 	if err := l.fs.Rename(tmp, l.path(file)); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	alone := l.unsynced == 0
-	file.synced = durable && alone
-	l.files = append(l.files, file)
-	if !file.synced {
-		l.unsynced++
-	}
-	l.mu.Unlock()
+	alone := l.append(file, durable)
 	switch {
 	case !durable:
 		return nil
@@ -143,9 +144,34 @@ func (l *ltxLog) commit(f fsx.File, tmp string, file ltxFile, durable bool) erro
 	}
 }
 
+// append adds a file to the list. It reports whether all before it are synced: the
+// caller then syncs the file itself, if it is to be durable.
+func (l *ltxLog) append(file ltxFile, durable bool) (alone bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	alone = l.unsynced == 0
+	file.synced = durable && alone
+	l.files = append(l.files, file)
+	if !file.synced {
+		l.unsynced++
+	}
+	return alone
+}
+
 // removeBefore removes the files before f, a snapshot that covers them.
 func (l *ltxLog) removeBefore(f ltxFile) error {
+	for _, g := range l.forgetBefore(f) {
+		if err := l.fs.Remove(l.path(g)); err != nil && !isNotExist(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetBefore takes the files before f out of the list.
+func (l *ltxLog) forgetBefore(f ltxFile) []ltxFile {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	i := slices.IndexFunc(l.files, func(g ltxFile) bool { return g.min == f.min && g.max == f.max })
 	covered := slices.Clone(l.files[:max(i, 0)])
 	l.files = l.files[max(i, 0):]
@@ -154,17 +180,22 @@ func (l *ltxLog) removeBefore(f ltxFile) error {
 			l.unsynced--
 		}
 	}
-	l.mu.Unlock()
-	for _, g := range covered {
-		if err := l.fs.Remove(l.path(g)); err != nil && !isNotExist(err) {
-			return err
-		}
-	}
-	return nil
+	return covered
 }
 
 // withdraw removes the newest file, which must be f.
 func (l *ltxLog) withdraw(f ltxFile) error {
+	l.tail.mu.Lock()
+	defer l.tail.mu.Unlock()
+	if n := len(l.tail.records); n > 0 && l.tail.records[n-1].max == f.max {
+		if err := l.tail.withdraw(); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.files = l.files[:len(l.files)-1]
+		return nil
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n := len(l.files); n > 0 && l.files[n-1].max == f.max {
@@ -180,9 +211,7 @@ func (l *ltxLog) withdraw(f ltxFile) error {
 func (l *ltxLog) sync() error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
-	l.mu.Lock()
-	pending := slices.Clone(l.files[len(l.files)-l.unsynced:])
-	l.mu.Unlock()
+	pending := l.pending()
 	if len(pending) == 0 {
 		return nil
 	}
@@ -194,8 +223,22 @@ func (l *ltxLog) sync() error {
 	if err := l.syncNames(); err != nil {
 		return err
 	}
-	l.markSynced(pending[len(pending)-1].max)
+	l.markSynced(pending)
 	return nil
+}
+
+// pending returns the files that are not synced, ascending.
+func (l *ltxLog) pending() []ltxFile {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	files := make([]ltxFile, 0, l.unsynced)
+	for i := len(l.files) - 1; i >= 0 && len(files) < l.unsynced; i-- {
+		if !l.files[i].synced {
+			files = append(files, l.files[i])
+		}
+	}
+	slices.Reverse(files)
+	return files
 }
 
 // syncFiles makes the content of files durable. A file system gives a file its
@@ -249,13 +292,16 @@ func (l *ltxLog) syncNames() error {
 	return nil
 }
 
-// markSynced notes that the files up to a transaction are durable.
-func (l *ltxLog) markSynced(through ltx.TXID) {
+// markSynced notes that files are durable, unless they are gone from the log by now.
+func (l *ltxLog) markSynced(files []ltxFile) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := len(l.files) - l.unsynced; i < len(l.files) && l.files[i].max <= through; i++ {
-		l.files[i].synced = true
-		l.unsynced--
+	for _, f := range files {
+		i, found := slices.BinarySearchFunc(l.files, f.max, func(g ltxFile, txid ltx.TXID) int { return cmp.Compare(g.max, txid) })
+		if found && l.files[i].min == f.min && !l.files[i].synced {
+			l.files[i].synced = true
+			l.unsynced--
+		}
 	}
 }
 
@@ -301,7 +347,7 @@ func (l *ltxLog) enforceRetention(minTime time.Time, maxBytes int64) (int, error
 func (l *ltxLog) forgetOldest(due func(ltxFile) bool) (ltxFile, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.files) < 2 || !due(l.files[0]) {
+	if len(l.files) < 2 || l.files[0].tailed || !due(l.files[0]) {
 		return ltxFile{}, false
 	}
 	f := l.files[0]

@@ -38,6 +38,9 @@ func (s *Store) EnforceRetention(ctx context.Context) {
 			minTime = db.Now().Add(-s.RetentionDuration)
 		}
 		db.syncAppended() // so that not all that stays can be lost with the power
+		if err := db.gatherLog(); err != nil {
+			db.logger.Warn("cannot make files of the tail of the log", slog.Any("error", err))
+		}
 		removed, err := db.log.enforceRetention(minTime, s.MaxLogSizeBytes)
 		if err != nil {
 			db.logger.Warn("cannot remove old files of the log", slog.Any("error", err))

@@ -22,7 +22,7 @@ func (f *removeHookFS) Remove(name string) error {
 // work. It must stay: it is the newest file.
 func TestRetentionWhileSnapshotIsTaken(t *testing.T) {
 	fsys := &removeHookFS{FS: fsx.OS{}}
-	log := newLTXLog(fsys, t.TempDir())
+	log := newLTXLog(fsys, t.TempDir(), nil)
 	snapshot := ltxFile{min: 1, max: 5, sizeBytes: 100}
 	for i := range snapshot.max - 1 {
 		log.files = append(log.files, ltxFile{min: i + 1, max: i + 1, sizeBytes: 100})

@@ -195,10 +195,10 @@ func (db *DB) stopCapture() error {
 	defer db.captureMu.Unlock()
 	err := db.captureAll()
 	if err == nil {
-		err = db.log.sync()
+		err = errors.Join(db.gatherLog(), db.log.sync())
 	}
 	if err == nil {
-		err = db.store.FS.SyncDir(db.dir)
+		err = errors.Join(db.dropSpare(), db.store.FS.SyncDir(db.dir))
 	}
 	if err == nil {
 		db.following.Store(true)

@@ -28,7 +28,8 @@ type stateReader struct {
 func (db *DB) openState() (*stateReader, pageSums, error) {
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
-	if err := db.captureAll(); err != nil {
+	// The log goes on from what is sent.
+	if err := errors.Join(db.captureAll(), db.gatherLog()); err != nil {
 		return nil, pageSums{}, err
 	}
 	if err := db.checkSendable(); err != nil {

@@ -277,7 +277,7 @@ func (s *Store) CreateDBIfNotExists(name string) (*DB, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || s.detached != nil && s.mountDir == "" {
 		return nil, fmt.Errorf("create database %q: %w", name, ErrClosed)
 	}
 	if db := s.dbs[name]; db != nil {

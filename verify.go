@@ -2,6 +2,7 @@ package litefs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"litefs/ltx"
@@ -12,7 +13,7 @@ import (
 func (db *DB) Verify(ctx context.Context) (ltx.Pos, error) {
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
-	if err := db.captureAll(); err != nil {
+	if err := errors.Join(db.captureAll(), db.gatherLog()); err != nil {
 		return ltx.Pos{}, err
 	}
 	pos := db.Pos()

@@ -78,7 +78,10 @@ func (db *DB) syncLog() error {
 func (db *DB) Gate() error {
 	db.captureMu.Lock()
 	defer db.captureMu.Unlock()
-	return db.captureAll()
+	if err := db.captureAll(); err != nil {
+		return err
+	}
+	return db.gatherLog()
 }
 
 // captureAll captures what the database has that the log has not, whatever its

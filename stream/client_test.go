@@ -105,11 +105,11 @@ func TestFollowDifference(t *testing.T) {
 	f.reaches(t, src.db)
 	f.stop()
 	f.result(t) //nolint:errcheck // it was stopped
+	n.store.MaxLogSizeBytes = 1
 	for range 5 {
 		src.commit("INSERT INTO t VALUES (1)")
+		n.store.EnforceRetention(t.Context())
 	}
-	n.store.MaxLogSizeBytes = 1
-	n.store.EnforceRetention(t.Context())
 	if h := src.db.History(replica.DB("db").Pos()); h != litefs.HistoryUnknown {
 		t.Fatalf("history is %s", h)
 	}

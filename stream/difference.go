@@ -11,12 +11,19 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"litefs"
 	"litefs/ltx"
 )
 
-// posSize is the length of a position in the body of POST /difference.
-const posSize = 16
+// The body of POST /difference begins with the position of the replica's database and
+// the xxHash64 of that and of the database's name, which is in the URL: one that has
+// been changed on the way would address another database.
+const (
+	posSize  = 16
+	baseSize = posSize + 8
+)
 
 // serveDifference sends the pages of one database that differ. It returns an error
 // only if nothing was answered; if it fails later it breaks the connection off.
@@ -62,7 +69,7 @@ func (s *Server) serveDifference(w http.ResponseWriter, r *http.Request) error {
 // writeDifference writes the LTX file, and returns the position after it.
 func (s *session) writeDifference(ctx context.Context, name string, w io.Writer, body io.Reader) (ltx.Pos, error) {
 	sums := bufio.NewReaderSize(body, 64<<10)
-	base, err := readPos(sums)
+	base, err := readBase(sums, name)
 	if err != nil {
 		return ltx.Pos{}, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
@@ -138,18 +145,28 @@ func (s *session) abandonFetches(err error) {
 	}
 }
 
-func readPos(r io.Reader) (ltx.Pos, error) {
-	var b [posSize]byte
+// readBase reads the beginning of a request's body.
+func readBase(r io.Reader, name string) (ltx.Pos, error) {
+	var b [baseSize]byte
 	if _, err := io.ReadFull(r, b[:]); err != nil {
 		return ltx.Pos{}, fmt.Errorf("read base position: %w", err)
 	}
-	return ltx.Pos{
+	pos := ltx.Pos{
 		TXID:              ltx.TXID(binary.BigEndian.Uint64(b[:])),
 		PostApplyChecksum: ltx.Checksum(binary.BigEndian.Uint64(b[8:])),
-	}, nil
+	}
+	if [baseSize]byte(appendBase(nil, name, pos)) != b {
+		return ltx.Pos{}, fmt.Errorf("base position of %q does not have its hash", name)
+	}
+	return pos, nil
 }
 
-func appendPos(b []byte, pos ltx.Pos) []byte {
+// appendBase appends the beginning of a request's body.
+func appendBase(b []byte, name string, pos ltx.Pos) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(pos.TXID))
-	return binary.BigEndian.AppendUint64(b, uint64(pos.PostApplyChecksum))
+	b = binary.BigEndian.AppendUint64(b, uint64(pos.PostApplyChecksum))
+	hash := xxhash.New()
+	_, _ = hash.Write(b[len(b)-posSize:]) // never returns an error
+	_, _ = hash.WriteString(name)
+	return binary.BigEndian.AppendUint64(b, hash.Sum64())
 }

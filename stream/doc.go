@@ -79,7 +79,8 @@
 // other is at most MaxPayloadSize. The layout of Follow is the same in every version
 // of the protocol.
 //
-// The body of POST /difference is base position (TXID and checksum, 16 bytes), then a
+// The body of POST /difference is base position (TXID and checksum, 16 bytes), the
+// xxHash64 of that and of the database's name (8 bytes), then a
 // checksum of 8 bytes for each page that the replica has, in order.
 //
 // # Goroutines

@@ -447,12 +447,24 @@ func TestDifferenceRefused(t *testing.T) {
 	}
 	id = first.(*HelloStreamFrame).SessionID
 	for range 2 { // it may be tried again
-		resp, err := post(id, "db", make([]byte, posSize-1))
+		resp, err := post(id, "db", make([]byte, baseSize-1))
 		if err == nil {
 			_ = resp.Body.Close()
 			t.Errorf("half a base: answer is %s", resp.Status)
 		}
 	}
+	// The name in the URL is not that for which the replica has written the rest.
+	resp, err := post(id, "db", appendBase(nil, "dc", ltx.Pos{TXID: 9, PostApplyChecksum: ltx.ChecksumFlag}))
+	if err == nil {
+		_ = resp.Body.Close()
+		t.Errorf("base of another database: answer is %s", resp.Status)
+	}
+	resp, err = post(id, "db", appendBase(nil, "db", ltx.Pos{TXID: 9, PostApplyChecksum: ltx.ChecksumFlag}))
+	must(t, err)
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("base of a database without pages: answer is %s", resp.Status)
+	}
+	must(t, resp.Body.Close())
 }
 
 // A replica that does not say what it has applied is sent a bounded number of files,

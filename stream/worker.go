@@ -149,7 +149,7 @@ func (f *follower) post(ctx context.Context, db *litefs.DB) (*litefs.ReceivedLTX
 // writeBase writes what the database has: the body of POST /difference.
 func writeBase(ctx context.Context, db *litefs.DB, w io.Writer) error {
 	pos := db.Pos() // nobody but the caller's worker changes it
-	if _, err := w.Write(appendPos(nil, pos)); err != nil {
+	if _, err := w.Write(appendBase(nil, db.Name(), pos)); err != nil {
 		return err
 	}
 	base, err := db.WritePageSums(ctx, w)

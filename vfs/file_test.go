@@ -108,7 +108,7 @@ func TestDiskFull(t *testing.T) {
 			}
 			return nil
 		})
-		out := sqliteFails(t, node.Path("db"), "INSERT INTO t VALUES (2)")
+		out := sqliteFails(t, node.Path("db"), "INSERT INTO t VALUES (randomblob(100000))") // more than the tail of the log takes
 		if !strings.Contains(out, "full") && !strings.Contains(out, "disk I/O error") {
 			t.Errorf("%s: %s", kind, out)
 		}

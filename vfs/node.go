@@ -85,6 +85,9 @@ func (n *fileNode) create(own bool, flags int, mode os.FileMode) (fsx.File, erro
 func (n *fileNode) openFlags() uint32 { return fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH }
 
 func (n *fileNode) statPath(out *fuse.Attr) syscall.Errno {
+	if n.typ == litefs.FileTypeJournal && n.db.HasSpareJournal() {
+		return syscall.ENOENT
+	}
 	var st syscall.Stat_t
 	if err := syscall.Stat(n.path, &st); err != nil {
 		return gofs.ToErrno(err)

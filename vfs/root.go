@@ -103,10 +103,14 @@ func (r *rootNode) Create(ctx context.Context, name string, flags, mode uint32, 
 	if err != nil {
 		return nil, nil, 0, r.fail("create", name, err)
 	}
-	if caller, ok := fuse.FromContext(ctx); ok && os.Geteuid() == 0 && (caller.Uid != 0 || int(caller.Gid) != os.Getegid()) {
+	if errno := statFile(f, &out.Attr); errno != 0 {
+		return nil, nil, 0, errno
+	}
+	if caller, ok := fuse.FromContext(ctx); ok && os.Geteuid() == 0 && out.Owner != caller.Owner {
 		if err := syscall.Fchown(int(f.Fd()), int(caller.Uid), int(caller.Gid)); err != nil {
 			r.fs.logger.Warn("cannot give a new file to its maker", slog.String("name", name), slog.Any("error", err))
 		}
+		out.Owner = caller.Owner
 	}
 	r.fs.newIno(name)
 	inode := r.attach(ctx, name, child)
@@ -115,9 +119,6 @@ func (r *rootNode) Create(ctx context.Context, name string, flags, mode uint32, 
 		release = nil
 	}
 	handle := child.handle(f, release)
-	if errno := statFile(f, &out.Attr); errno != 0 {
-		return nil, nil, 0, errno
-	}
 	return inode, handle, child.openFlags(), 0
 }
 

@@ -79,6 +79,7 @@ func TestCheckFinds(t *testing.T) {
 			dataDir := t.TempDir()
 			t.Run("Node", func(t *testing.T) {
 				node := mounttest.Start(t, mounttest.Options{DataDir: dataDir})
+				node.Store.Subscribe() // each transaction is a file then
 				for _, script := range []string{"CREATE TABLE t (x)", "INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (2)"} {
 					if out, err := exec.Command("sqlite3", "-batch", node.Path("db"), script).CombinedOutput(); err != nil {
 						t.Fatalf("%s: %v: %s", script, err, out)
