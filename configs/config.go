@@ -118,8 +118,10 @@ type Consul struct {
 
 // Redis configures a lease in Redis.
 type Redis struct {
-	URL string        // redis or rediss; may hold a password
-	Key string        // key of the lease, the same on all nodes of a cluster and only there
+	// URL is that of a server (redis), of Sentinels (redis+sentinel) or of a Redis
+	// Cluster (redis+cluster), or with rediss instead of redis. It may hold passwords.
+	URL string
+	Key string        // key of the lease, the same on all nodes of a cluster and only there; no braces
 	TTL time.Duration // 1s to 24h
 }
 

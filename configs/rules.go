@@ -56,6 +56,22 @@ func (p *problems) url(key, text string, schemes ...string) *url.URL {
 	return nil
 }
 
+// firstHost returns the URL without all hosts but the first: Sentinels and the nodes of
+// a Redis Cluster are named in one URL, separated by commas.
+func firstHost(text string) string {
+	scheme, rest, found := strings.Cut(text, "://")
+	if !found || !strings.HasSuffix(scheme, "+sentinel") && !strings.HasSuffix(scheme, "+cluster") {
+		return text
+	}
+	end := len(rest)
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		end = i
+	}
+	begin := strings.LastIndex(rest[:end], "@") + 1
+	first, _, _ := strings.Cut(rest[begin:end], ",")
+	return scheme + "://" + rest[:begin] + first + rest[end:]
+}
+
 func isPort(text string) bool {
 	port, err := strconv.ParseUint(text, 10, 16)
 	return err == nil && port > 0

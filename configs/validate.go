@@ -131,8 +131,12 @@ func (c Consul) Validate() error {
 // Validate returns all rules that r breaks, as [KeyError] values joined.
 func (r Redis) Validate() error {
 	var p problems
-	p.url("lease.redis.url", r.URL, "redis", "rediss")
+	p.url("lease.redis.url", firstHost(r.URL), "redis", "rediss",
+		"redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 	p.leaseKey("lease.redis.key", r.Key)
+	if strings.ContainsAny(r.Key, "{}") {
+		p.add("lease.redis.key", r.Key, "must not contain braces, which are added where Redis needs them")
+	}
 	p.between("lease.redis.ttl", r.TTL, time.Second, 24*time.Hour)
 	return p.err()
 }

@@ -3,6 +3,7 @@ package configs
 import (
 	"errors"
 	"testing"
+	"time"
 )
 
 // valid is the beginning of a file that breaks no rule.
@@ -52,9 +53,16 @@ func TestRules(t *testing.T) {
 		{
 			"redis", valid + "lease: {type: redis, redis: {url: 'http://a', key: '', ttl: 25h}}",
 			[]string{
-				`litefs.yml:2: lease.redis.url: "http://a" must begin with redis:// or rediss://`,
+				`litefs.yml:2: lease.redis.url: "http://a" must begin with redis:// or rediss:// or redis+sentinel:// or rediss+sentinel:// or redis+cluster:// or rediss+cluster://`,
 				"litefs.yml:2: lease.redis.key: must be a name that does not begin with a slash, such as litefs/primary",
 				`litefs.yml:2: lease.redis.ttl: "25h" must be between 1s and 24h`,
+			},
+		},
+		{
+			"redis Sentinels", valid + "lease: {type: redis, redis: {url: 'redis+sentinel://:p@a:0,b/m', key: '{a}'}}",
+			[]string{
+				`litefs.yml:2: lease.redis.url: "redis+sentinel://:xxxxx@a:0/m" must have a port from 1 to 65535, or none`,
+				`litefs.yml:2: lease.redis.key: "{a}" must not contain braces, which are added where Redis needs them`,
 			},
 		},
 		{"exec", valid + "exec: [{if-candidate: true}, {cmd: ' '}]", []string{
@@ -134,4 +142,16 @@ func TestErrorsNameVariableAndFlag(t *testing.T) {
 	setenv(t, "LITEFS_LEASE_TYPE=raft", "LITEFS_FUSE_DIR=/db")
 	_, _, err := loadText(t, "lease.type: consul\n")
 	wantLines(t, err, `LITEFS_LEASE_TYPE: lease.type: "raft" must be static, consul or redis`)
+}
+
+// Sentinels and the nodes of a Redis Cluster are named in one URL.
+func TestRedisURLs(t *testing.T) {
+	for _, url := range []string{
+		"redis://a", "rediss://u:p@a:1/2", "redis+sentinel://a/m", "rediss+sentinel://u:p@a,b:2,[::1]:3/m/1?sentinel_password=p",
+		"redis+cluster://a:1,b:2", "rediss+cluster://:p@[::1]:1,b",
+	} {
+		if err := (Redis{URL: url, Key: "k", TTL: time.Second}).Validate(); err != nil {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
 }
