@@ -25,7 +25,7 @@ const clusterFileLimit = 4096
 // cluster is what a node remembers of the cluster that it belongs to. It is kept
 // in the file "cluster" of the data directory, as one JSON object:
 //
-//	{"cluster-id":"c0ffee00c0ffee00c0ffee00","epoch":7}
+//	{"cluster-id":"c0ffee00c0ffee00c0ffee00","epoch":7,"member":true}
 type cluster struct {
 	mu    sync.Mutex // guards what follows, and the file
 	state clusterState
@@ -38,6 +38,9 @@ type clusterState struct {
 	ID string `json:"cluster-id"`
 	// Epoch is the newest epoch of a lease that the node has seen.
 	Epoch uint64 `json:"epoch"`
+	// Member is set once the node has had all that the cluster had: it has led, or
+	// caught up with a primary.
+	Member bool `json:"member,omitempty"`
 }
 
 // ClusterID returns the identifier of the cluster: IDLength hexadecimal digits.
@@ -90,6 +93,14 @@ func (s *Store) AdoptCluster(id string) error {
 	})
 }
 
+// NoteMember takes note that the node has all that the cluster has had, durably.
+func (s *Store) NoteMember() error {
+	return s.updateCluster(func(state *clusterState) error {
+		state.Member = true
+		return nil
+	})
+}
+
 // lead takes note of a lease of the node's own, and founds a cluster if the node
 // is of none. A lease without an epoch goes on in the newest that is known.
 func (s *Store) lead(epoch uint64) error {
@@ -101,7 +112,7 @@ func (s *Store) lead(epoch uint64) error {
 		if state.ID == "" {
 			state.ID = newID()
 		}
-		state.Epoch = max(state.Epoch, epoch)
+		state.Epoch, state.Member = max(state.Epoch, epoch), true
 		return nil
 	})
 }

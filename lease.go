@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
+
+	"litefs/ltx"
 )
 
 const (
@@ -61,19 +64,74 @@ type leaseLoop struct {
 	leaser Leaser
 	client Client
 
-	endedAt  time.Time       // when the last attempt to lead or to follow ended
-	hurry    bool            // it was a connection that ended, and the lease may be free soon
-	reported map[string]bool // what was reported since one succeeded
+	kept      map[string]ltx.Pos // positions in the record of the cluster, while the node leads
+	noPrimary bool               // nobody held the lease when it was asked for last
+	endedAt   time.Time          // when the last attempt to lead or to follow ended
+	hurry     bool               // it was a connection that ended, and the lease may be free soon
+	reported  map[string]bool    // what was reported since one succeeded
 }
 
-// acquire asks for the lease, on a candidate.
+// acquire asks for the lease, on a candidate that may lead.
 func (l *leaseLoop) acquire(ctx context.Context) (Lease, error) {
 	if !l.store.candidate {
 		return nil, ErrPrimaryExists
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaseCallTimeout)
 	defer cancel()
-	return l.leaser.Acquire(ctx)
+	if _, err := l.eligible(ctx); err != nil {
+		return nil, err
+	}
+	lease, err := l.leaser.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.confirm(ctx, lease)
+}
+
+// eligible returns the record of the cluster, of which the node may be the primary.
+func (l *leaseLoop) eligible(ctx context.Context) (Record, error) {
+	record, err := l.leaser.Record(ctx)
+	if err == nil && !l.store.force.Load() {
+		err = l.store.mayLead(record)
+	}
+	return record, err
+}
+
+// confirm looks at the record again, now that nobody else changes it, founds the
+// cluster if there is none, and puts the new epoch on record: from then on there may be
+// data that a node without any lacks. A node that must not lead gives the lease back.
+func (l *leaseLoop) confirm(ctx context.Context, lease Lease) (Lease, error) {
+	record, err := l.eligible(ctx)
+	if err == nil {
+		err = l.foundCluster(ctx)
+	}
+	if err == nil {
+		err = l.store.lead(lease.Epoch())
+	}
+	if err == nil {
+		l.kept = record.Positions
+		if l.store.force.Load() { // that was not this node's history
+			l.kept = l.store.PosMap()
+		}
+		err = lease.Keep(ctx, l.kept)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lease.Close())
+	}
+	return lease, nil
+}
+
+// foundCluster has the node and the lease store agree on the cluster.
+func (l *leaseLoop) foundCluster(ctx context.Context) error {
+	id := l.store.ClusterID()
+	if id == "" {
+		id = newID()
+	}
+	id, err := l.leaser.FoundCluster(ctx, id)
+	if err != nil {
+		return err
+	}
+	return l.store.AdoptCluster(id)
 }
 
 // lead is the primary for as long as the lease lasts. It returns why it ended; if
@@ -85,7 +143,7 @@ func (l *leaseLoop) lead(ctx context.Context, lease Lease) error {
 		l.store.Logger.Info("primary lease acquired, advertising as "+l.leaser.AdvertiseURL(), //nolint:sloglint // see above
 			slog.Uint64("epoch", l.store.Epoch()), slog.String("cluster", l.store.ClusterID()))
 		clear(l.reported)
-		err = l.hold(ctx, lease)
+		err = l.holdAndKeep(ctx, lease)
 	}
 	stepDown := l.store.BecomeReplica
 	if ctx.Err() != nil {
@@ -96,6 +154,9 @@ func (l *leaseLoop) lead(ctx context.Context, lease Lease) error {
 	defer cancel()
 	if demoteErr := stepDown(demotion, nil); demoteErr != nil {
 		l.store.Logger.Warn("a transaction does not end; stepping down all the same", slog.Any("error", demoteErr))
+	} else if ctx.Err() != nil {
+		// Who takes the lease next must have all that there is.
+		l.keep(context.WithoutCancel(ctx), lease, l.store.PosMap())
 	}
 	if closeErr := lease.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("give lease back: %w", closeErr))
@@ -115,9 +176,6 @@ func (l *leaseLoop) stepDown(ctx context.Context, info *PrimaryInfo) error {
 
 // promote makes the node the primary, unless that takes longer than the lease lasts.
 func (l *leaseLoop) promote(ctx context.Context, lease Lease) error {
-	if err := l.store.lead(lease.Epoch()); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithDeadline(ctx, stepDownAt(lease))
 	defer cancel()
 	if err := l.store.BecomePrimary(ctx); err != nil {
@@ -127,10 +185,22 @@ func (l *leaseLoop) promote(ctx context.Context, lease Lease) error {
 	return nil
 }
 
+// holdAndKeep holds the lease, and keeps beside it what replicas have, until the lease
+// is lost or ctx is done.
+func (l *leaseLoop) holdAndKeep(ctx context.Context, lease Lease) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var keeper sync.WaitGroup
+	keeper.Go(func() { l.keepPositions(ctx, lease) })
+	err := l.hold(ctx, lease)
+	cancel()
+	keeper.Wait()
+	return err
+}
+
 // hold renews the lease until it is lost or ctx is done, and returns why it ended.
 func (l *leaseLoop) hold(ctx context.Context, lease Lease) error {
 	for next := renewAt(lease); ; {
-		if err := sleep(ctx, time.Until(next)); err != nil {
+		if err := l.awaitRenewal(ctx, lease, next); err != nil {
 			return err
 		}
 		err := renew(ctx, lease)
@@ -186,11 +256,12 @@ func (l *leaseLoop) follow(ctx context.Context) {
 			pause = min(pause, handoverPause)
 		}
 		l.hurry = false
-		_ = sleep(ctx, pause) // the caller looks at ctx
+		l.awaitChange(ctx, pause)
 		return
 	}
 	defer func() { l.endedAt = time.Now() }()
 	info, err := l.primaryInfo(ctx)
+	l.noPrimary = errors.Is(err, ErrNoPrimary)
 	if ctx.Err() != nil {
 		return
 	}
@@ -210,7 +281,7 @@ func (l *leaseLoop) follow(ctx context.Context) {
 	// Scripts wait for this line, which is that of LiteFS.
 	l.report(ctx, slog.LevelInfo, "existing primary found ("+info.AdvertiseURL+"), connecting as replica", nil)
 	began := time.Now()
-	err = l.client.Follow(ctx, *info)
+	err = l.followWhile(ctx, *info)
 	l.hurry = true
 	if time.Since(began) > l.store.ReconnectDelay {
 		clear(l.reported)

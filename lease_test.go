@@ -51,6 +51,7 @@ type follower struct {
 	mu       sync.Mutex
 	followed []litefs.PrimaryInfo
 	refuse   error // ends every connection at once
+	store    *litefs.Store
 	broken   chan error
 }
 
@@ -61,6 +62,9 @@ func (f *follower) Follow(ctx context.Context, primary litefs.PrimaryInfo) error
 	f.mu.Unlock()
 	if refuse != nil {
 		return refuse
+	}
+	if err := f.store.NoteMember(); err != nil { // it has caught up
+		return err
 	}
 	select {
 	case err := <-f.broken:
@@ -93,6 +97,7 @@ func newLeaseStore(t *testing.T, candidate bool) *litefs.Store {
 func runLease(t *testing.T, store *litefs.Store, leaser litefs.Leaser, client *follower) *leaseNode {
 	t.Helper()
 	n := &leaseNode{Store: store, client: client}
+	client.store = store
 	store.Logger = slog.New(slog.NewTextHandler(&n.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

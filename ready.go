@@ -1,6 +1,7 @@
 package litefs
 
 import (
+	"log/slog"
 	"math"
 	"sync"
 	"time"
@@ -52,7 +53,15 @@ func (s *Store) ReadyCh() <-chan struct{} { return s.readiness.ch }
 
 // MarkReady makes the node ready. RunLease calls it on a new primary, and a Client
 // once the databases have all reached what the primary had when it connected.
-func (s *Store) MarkReady() { s.readiness.once.Do(func() { close(s.readiness.ch) }) }
+// The node is a member of the cluster then.
+func (s *Store) MarkReady() {
+	s.readiness.once.Do(func() {
+		if err := s.NoteMember(); err != nil {
+			s.Logger.Warn("cannot note that the node has caught up; it will not lead before it has led or caught up again", slog.Any("error", err))
+		}
+		close(s.readiness.ch)
+	})
+}
 
 // SetLag records how far behind the node is at this moment. A Client calls it
 // whenever it hears of the primary.

@@ -63,6 +63,9 @@ type Store struct {
 	// it calls demote, with which writes end, and returns when the replicas that are
 	// connected have what was written, or ctx is done. The lease is given back after.
 	StepDown func(ctx context.Context, demote func(context.Context) error) error
+	// Replicated, if set, returns the latest position of each database that is known to
+	// be on another node. RunLease keeps it beside the lease, for whoever leads next.
+	Replicated func() map[string]ltx.Pos
 
 	path      string
 	candidate bool
@@ -94,6 +97,7 @@ type Store struct {
 
 	stagings atomic.Uint64 // number of staging files made
 	noClone  atomic.Bool   // the file system cannot clone files
+	force    atomic.Bool   // an operator has the node lead whatever it lacks
 	diverged atomic.Int64  // number of databases set aside
 }
 

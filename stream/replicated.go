@@ -22,6 +22,9 @@ type replicated struct {
 	// inFlight are the files that were sent and not acknowledged.
 	inFlight []sentFile
 	size     int64 // of them, in bytes
+	// applied is a position of the primary's history that the copy is known to have
+	// had; zero if none is.
+	applied ltx.Pos
 	// differs is set from the Difference frame on until the difference is sent.
 	differs bool
 	// fetch cancels the difference that is being sent; nil if none is.
@@ -29,8 +32,8 @@ type replicated struct {
 }
 
 type sentFile struct {
-	maxTXID ltx.TXID
-	size    int64
+	pos  ltx.Pos // after it
+	size int64
 }
 
 // full reports whether the replica must first apply what it has been sent.
@@ -41,15 +44,18 @@ func (r *replicated) full() bool {
 // add notes a file that is sent.
 func (r *replicated) add(pos ltx.Pos, size int64) {
 	r.sent = pos
-	r.inFlight = append(r.inFlight, sentFile{pos.TXID, size})
+	r.inFlight = append(r.inFlight, sentFile{pos, size})
 	r.size += size
 }
 
-// acknowledge notes that the replica has applied everything up to a transaction. It
-// reports whether more may be sent because of that.
-func (r *replicated) acknowledge(txid ltx.TXID) bool {
+// acknowledge notes that the replica is at a position. It reports whether more may be
+// sent because of that.
+func (r *replicated) acknowledge(pos ltx.Pos) bool {
 	wasFull, n := r.full(), 0
-	for n < len(r.inFlight) && r.inFlight[n].maxTXID <= txid {
+	for n < len(r.inFlight) && r.inFlight[n].pos.TXID <= pos.TXID {
+		if r.inFlight[n].pos == pos {
+			r.applied = pos
+		}
 		r.size -= r.inFlight[n].size
 		n++
 	}

@@ -38,6 +38,7 @@ func (s *session) sendNext(name string) (more bool, err error) {
 	history := db.History(sent)
 	switch history {
 	case litefs.HistoryEqual:
+		s.noteEqual(name, sent)
 		return false, nil
 	case litefs.HistoryOnLog:
 		file, err := db.OpenLTXAfter(sent)
@@ -53,6 +54,16 @@ func (s *session) sendNext(name string) (more bool, err error) {
 		return true, errors.Join(s.sendFile(name, file), file.Close())
 	default:
 		return false, s.sendDifference(name, history)
+	}
+}
+
+// noteEqual notes that the replica's copy of a database is as the primary's, if it was
+// so without anything that has yet to be applied.
+func (s *session) noteEqual(name string, pos ltx.Pos) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.replica(name); r.sent == pos && len(r.inFlight) == 0 {
+		r.applied = pos
 	}
 }
 

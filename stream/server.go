@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"litefs"
+	"litefs/ltx"
 )
 
 // Version is the newest protocol version that this package speaks, MinVersion the
@@ -53,6 +55,14 @@ type Server struct {
 	mu       sync.Mutex // guards what follows
 	closed   bool
 	sessions map[string]*session // by ID
+	applied  appliedPositions
+}
+
+// appliedPositions are the latest that some replica has applied while the node leads in
+// one epoch.
+type appliedPositions struct {
+	epoch     uint64
+	positions map[string]ltx.Pos
 }
 
 // NewServer returns a server for the databases of store.
@@ -211,8 +221,41 @@ func (s *Server) register(session *session) error {
 func (s *Server) unregister(session *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noteApplied(session)
 	delete(s.sessions, session.id)
 	close(session.ended)
+}
+
+// Replicated returns, by database, the latest position that is known to be on a replica,
+// of all that have been connected since the node began to lead.
+func (s *Server) Replicated() map[string]ltx.Pos {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	epoch := s.store.Epoch()
+	for _, session := range s.sessions {
+		s.noteApplied(session)
+	}
+	if s.applied.epoch != epoch {
+		return nil
+	}
+	return maps.Clone(s.applied.positions)
+}
+
+// noteApplied takes over what a session knows of its replica. The caller holds mu.
+func (s *Server) noteApplied(session *session) {
+	switch {
+	case session.epoch < s.applied.epoch:
+		return
+	case session.epoch > s.applied.epoch || s.applied.positions == nil:
+		s.applied = appliedPositions{session.epoch, make(map[string]ltx.Pos)}
+	}
+	session.mu.Lock()
+	defer session.mu.Unlock()
+	for name, r := range session.dbs {
+		if r.applied.TXID > s.applied.positions[name].TXID {
+			s.applied.positions[name] = r.applied
+		}
+	}
 }
 
 // session returns a session by ID, or nil.

@@ -314,7 +314,7 @@ func (s *session) acknowledge(positions map[string]ltx.Pos) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, pos := range positions {
-		if r := s.dbs[name]; r != nil && r.acknowledge(pos.TXID) {
+		if r := s.dbs[name]; r != nil && r.acknowledge(pos) {
 			s.wakeUp(name)
 		}
 	}

@@ -50,6 +50,7 @@ func newNode(cfg configs.Config, logger *slog.Logger) *node {
 	store := newStore(cfg, logger)
 	streams := stream.NewServer(store, stream.ServerOptions{Logger: logger})
 	store.StepDown = streams.StepDown
+	store.Replicated = streams.Replicated
 	return &node{cfg: cfg, store: store, logger: logger, streams: streams}
 }
 
