@@ -64,7 +64,7 @@ func (n *node) start(ctx context.Context) (err error) {
 	if n.http, err = httpapi.Listen(n.cfg.HTTP.Addr); err != nil {
 		return err
 	}
-	if n.leaser, err = n.newLeaser(); err != nil {
+	if n.leaser, err = n.newLeaser(ctx); err != nil {
 		return err
 	}
 	n.http.Serve(httpapi.NewHandler(n.store, httpapi.Options{

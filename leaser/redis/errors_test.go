@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"litefs"
 	"litefs/internal/servertest"
 	"litefs/leaser/redis"
@@ -141,10 +143,13 @@ func TestEvictionUnknown(t *testing.T) {
 	}
 }
 
+// rights are those that the guide lists.
+const rights = "litefs on >secret resetchannels ~litefs/primary ~{litefs/primary}:* &{litefs/primary}:changed -@all " +
+	"+eval +get +set +del +pexpire +pttl +hget +hset +hsetnx +hmget +publish +subscribe +info +config|get"
+
 // The rights that the guide lists are enough.
 func TestRights(t *testing.T) {
-	addr := servertest.StartRedis(t, withUser("litefs on >secret resetchannels ~litefs/primary ~{litefs/primary}:* &{litefs/primary}:changed -@all "+
-		"+eval +get +set +del +pexpire +pttl +hget +hset +hsetnx +hmget +publish +subscribe +info +config|get")...).Addr
+	addr := servertest.StartRedis(t, withUser(rights)...).Addr
 	url := "redis://litefs:secret@" + addr
 	var log bytes.Buffer
 	a := open(t, url, nodeA, ttl(time.Minute), func(c *redis.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
@@ -181,5 +186,31 @@ func TestRights(t *testing.T) {
 	}
 	if log.Len() > 0 {
 		t.Errorf("log: %s", &log)
+	}
+}
+
+// So are those for another database, and for a Redis Cluster.
+func TestRightsElsewhere(t *testing.T) {
+	single := servertest.StartRedis(t, withUser(rights+" +select")...).Addr
+	url, server := startCluster(t)
+	hosts := strings.TrimPrefix(url, "redis+cluster://")
+	err := server.(*goredis.ClusterClient).ForEachMaster(t.Context(), func(ctx context.Context, node *goredis.Client) error {
+		args := []any{"ACL", "SETUSER"}
+		for _, rule := range strings.Fields(rights + " +cluster|slots") {
+			args = append(args, rule)
+		}
+		return node.Do(ctx, args...).Err()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, url := range []string{"redis://litefs:secret@" + single + "/1", "redis+cluster://litefs:secret@" + hosts} {
+		leaser := open(t, url, nodeA)
+		if err := leaser.Check(t.Context()); err != nil {
+			t.Errorf("Check: %v", err)
+		}
+		if err := acquire(t, leaser).Renew(t.Context()); err != nil {
+			t.Errorf("Renew: %v", err)
+		}
 	}
 }
