@@ -39,7 +39,8 @@ type Config struct {
 	// fraction of a millisecond is dropped.
 	TTL time.Duration
 	// CallTimeout bounds each call to Redis, connecting included; 0 is a fifth of the
-	// TTL, but not more than 5s.
+	// TTL, but not more than 5s. The deadline of a context bounds it too, while a
+	// context that is cancelled in the middle of a call does not end it.
 	CallTimeout time.Duration
 	// Hostname and AdvertiseURL are what the node says of itself while it is the primary.
 	Hostname, AdvertiseURL string

@@ -9,7 +9,7 @@ package redis
 const prelude = `
 local function has(token)
   local lease = redis.pcall('GET', KEYS[1])
-  return token ~= '' and type(lease) == 'string' and string.sub(lease, 1, #token + 1) == token .. ' '
+  return type(lease) == 'string' and string.sub(lease, 1, #token + 1) == token .. ' '
 end
 
 local function publish(epoch)
