@@ -18,6 +18,11 @@ import (
 // minTTL is the least TTL, below which the way to the server and back counts.
 const minTTL = 100 * time.Millisecond
 
+// margin is how much longer Redis keeps a lease than its holder counts on it: Redis has
+// the time in milliseconds, rounded down, and may have read it some time before it
+// executes a command.
+const margin = 10 * time.Millisecond
+
 // Config says which lease a node takes part in, and as whom.
 type Config struct {
 	// URL is that of the Redis server, of the Sentinels or of nodes of a Redis Cluster:
@@ -216,6 +221,9 @@ func (l *Leaser) FoundCluster(ctx context.Context, id string) (founded string, e
 	})
 	return founded, err
 }
+
+// expiry returns for how long Redis is to keep the lease, in milliseconds.
+func (l *Leaser) expiry() int64 { return (l.config.TTL + margin).Milliseconds() }
 
 // eval runs a script.
 func (l *Leaser) eval(ctx context.Context, script string, args ...any) *goredis.Cmd {
