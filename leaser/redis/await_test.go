@@ -1,8 +1,10 @@
 package redis_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,19 +18,36 @@ import (
 const longTTL = 5 * time.Minute
 
 // await has leaser wait for a change since epoch and returns when it hears of changes.
-func await(t *testing.T, leaser *redis.Leaser, epoch uint64, client *goredis.Client) <-chan error {
+func await(t *testing.T, leaser *redis.Leaser, epoch uint64, server goredis.UniversalClient) <-chan error {
 	t.Helper()
-	const channel = "{litefs/primary}:changed"
-	before := client.PubSubNumSub(t.Context(), channel).Val()[channel]
+	before := subscribers(t, server)
 	changed := make(chan error, 1)
 	go func() { changed <- leaser.Await(t.Context(), epoch) }()
 	eventually(t, "Await has subscribed", func() error {
-		if client.PubSubNumSub(t.Context(), channel).Val()[channel] == before {
+		if subscribers(t, server) == before {
 			return errors.New("it has not")
 		}
 		return nil
 	})
 	return changed
+}
+
+// subscribers returns how many subscriptions there are.
+func subscribers(t *testing.T, server goredis.UniversalClient) int64 {
+	t.Helper()
+	const channel = "{litefs/primary}:changed"
+	var n atomic.Int64
+	count := func(ctx context.Context, node *goredis.Client) error {
+		n.Add(node.PubSubNumSub(ctx, channel).Val()[channel])
+		return nil
+	}
+	switch server := server.(type) {
+	case *goredis.ClusterClient:
+		_ = server.ForEachMaster(t.Context(), count) // which has no errors
+	case *goredis.Client:
+		_ = count(t.Context(), server) // which has none
+	}
+	return n.Load()
 }
 
 // wantWithin checks that Await returns soon.
@@ -46,20 +65,26 @@ func wantWithin(t *testing.T, what string, changed <-chan error, d time.Duration
 
 // What a node does to the lease is heard of at once.
 func TestAwaitHears(t *testing.T) {
-	addr := servertest.StartRedis(t).Addr
-	client := connect(t, addr)
-	a, b := open(t, "redis://"+addr, nodeA, ttl(longTTL)), open(t, "redis://"+addr, nodeB, ttl(longTTL))
+	t.Run("single", func(t *testing.T) { awaitHears(t, startSingle) })
+	t.Run("sentinel", func(t *testing.T) { awaitHears(t, startSentinel) })
+	t.Run("cluster", func(t *testing.T) { awaitHears(t, startCluster) })
+}
+
+func awaitHears(t *testing.T, start func(t *testing.T) (string, goredis.UniversalClient)) {
+	t.Helper()
+	url, server := start(t)
+	a, b := open(t, url, nodeA, ttl(longTTL)), open(t, url, nodeB, ttl(longTTL))
 	const soon = 5 * time.Second
-	changed := await(t, b, 0, client)
+	changed := await(t, b, 0, server)
 	lease := acquire(t, a)
 	wantWithin(t, "an acquisition", changed, soon)
-	changed = await(t, b, 1, client)
+	changed = await(t, b, 1, server)
 	next, err := a.TakeOver(t.Context(), lease.Token())
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantWithin(t, "a takeover", changed, soon)
-	changed = await(t, b, 2, client)
+	changed = await(t, b, 2, server)
 	if err := next.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -86,9 +111,8 @@ func TestAwaitReconnects(t *testing.T) {
 	a, b := open(t, "redis://"+addr, nodeA, ttl(longTTL)), open(t, p.url(), nodeB, ttl(longTTL))
 	changed := await(t, b, 0, client)
 	p.drop()
-	const channel = "{litefs/primary}:changed"
 	eventually(t, "Await has subscribed anew", func() error {
-		if n := client.PubSubNumSub(t.Context(), channel).Val()[channel]; n != 1 || p.accepted() < 3 {
+		if n := subscribers(t, client); n != 1 || p.accepted() < 3 {
 			return fmt.Errorf("%d subscriptions, %d connections", n, p.accepted())
 		}
 		return nil

@@ -23,8 +23,9 @@
 // an acquisition whose answer was lost finds its own digits there when it is sent again.
 // So a command that is executed twice does no harm.
 //
-// Redis counts the TTL from the time at which it executes a command and the holder from
-// the time before it has sent it: the holder is the first to consider a lease lapsed.
+// Redis counts the TTL, and 10ms more, from the time at which it executes a command and
+// the holder from the time before it has sent it: the holder is the first to consider a
+// lease lapsed.
 //
 // # What Redis promises, and what not
 //

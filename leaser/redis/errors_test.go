@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -151,6 +152,7 @@ const rights = "litefs on >secret resetchannels ~litefs/primary ~{litefs/primary
 func TestRights(t *testing.T) {
 	addr := servertest.StartRedis(t, withUser(rights)...).Addr
 	url := "redis://litefs:secret@" + addr
+	admin := connect(t, addr)
 	var log bytes.Buffer
 	a := open(t, url, nodeA, ttl(time.Minute), func(c *redis.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	b := open(t, url, nodeB, ttl(time.Minute))
@@ -160,8 +162,8 @@ func TestRights(t *testing.T) {
 	changed := make(chan error, 1)
 	go func() { changed <- b.Await(t.Context(), 0) }()
 	eventually(t, "the other node has subscribed", func() error {
-		if n := connect(t, addr).PubSubNumSub(t.Context(), "{litefs/primary}:changed").Val(); n["{litefs/primary}:changed"] != 1 {
-			return errors.New("it has not")
+		if n := subscribers(t, admin); n != 1 {
+			return fmt.Errorf("%d have", n)
 		}
 		return nil
 	})

@@ -19,7 +19,7 @@ func (l *Leaser) obtain(ctx context.Context, what, script string, args ...any) (
 	l.obtaining.Lock()
 	defer l.obtaining.Unlock()
 	nonce := l.nextNonce()
-	args = append([]any{nonce, l.info, l.config.TTL.Milliseconds(), l.config.MinEpoch()}, args...)
+	args = append([]any{nonce, l.info, l.expiry(), l.config.MinEpoch()}, args...)
 	var (
 		renewedAt time.Time
 		granted   bool

@@ -42,7 +42,7 @@ func (l *Lease) RenewedAt() time.Time {
 // Renew implements litefs.Lease.
 func (l *Lease) Renew(ctx context.Context) error {
 	sentAt := time.Now()
-	err := l.run(ctx, "renew lease", renewScript, l.leaser.config.TTL.Milliseconds())
+	err := l.run(ctx, "renew lease", renewScript, l.leaser.expiry())
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -177,6 +178,13 @@ func TestCallTimeout(t *testing.T) {
 	wantErr(t, "Renew that takes too long", lease.Renew(t.Context()), redis.ErrUnreachable)
 	if took := time.Since(began); took > 900*time.Millisecond {
 		t.Errorf("given up after %v, want 500ms", took)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began = time.Now()
+	wantErr(t, "Renew that takes longer than its context", lease.Renew(short), context.DeadlineExceeded)
+	if took := time.Since(began); took > 400*time.Millisecond {
+		t.Errorf("given up after %v, want 100ms", took)
 	}
 	p.setDelay(0)
 	if info, err := a.PrimaryInfo(t.Context()); err != nil || info != nodeA {

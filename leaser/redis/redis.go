@@ -18,6 +18,11 @@ import (
 // minTTL is the least TTL, below which the way to the server and back counts.
 const minTTL = 100 * time.Millisecond
 
+// margin is how much longer Redis keeps a lease than its holder counts on it: Redis has
+// the time in milliseconds, rounded down, and may have read it some time before it
+// executes a command.
+const margin = 10 * time.Millisecond
+
 // Config says which lease a node takes part in, and as whom.
 type Config struct {
 	// URL is that of the Redis server, of the Sentinels or of nodes of a Redis Cluster:
@@ -39,7 +44,8 @@ type Config struct {
 	// fraction of a millisecond is dropped.
 	TTL time.Duration
 	// CallTimeout bounds each call to Redis, connecting included; 0 is a fifth of the
-	// TTL, but not more than 5s.
+	// TTL, but not more than 5s. The deadline of a context bounds it too, while a
+	// context that is cancelled in the middle of a call does not end it.
 	CallTimeout time.Duration
 	// Hostname and AdvertiseURL are what the node says of itself while it is the primary.
 	Hostname, AdvertiseURL string
@@ -215,6 +221,9 @@ func (l *Leaser) FoundCluster(ctx context.Context, id string) (founded string, e
 	})
 	return founded, err
 }
+
+// expiry returns for how long Redis is to keep the lease, in milliseconds.
+func (l *Leaser) expiry() int64 { return (l.config.TTL + margin).Milliseconds() }
 
 // eval runs a script.
 func (l *Leaser) eval(ctx context.Context, script string, args ...any) *goredis.Cmd {

@@ -9,7 +9,7 @@ package redis
 const prelude = `
 local function has(token)
   local lease = redis.pcall('GET', KEYS[1])
-  return token ~= '' and type(lease) == 'string' and string.sub(lease, 1, #token + 1) == token .. ' '
+  return type(lease) == 'string' and string.sub(lease, 1, #token + 1) == token .. ' '
 end
 
 local function publish(epoch)
@@ -42,7 +42,7 @@ end
 `
 
 const (
-	// ARGV: nonce, info, TTL in ms, least epoch. Returns {1, token}, or {0, lease} if
+	// ARGV: nonce, info, expiry in ms, least epoch. Returns {1, token}, or {0, lease} if
 	// another node has it.
 	acquireScript = prelude + `
 local lease = redis.call('GET', KEYS[1])
@@ -59,7 +59,7 @@ if has(ARGV[6]) then
 end
 return granted(redis.call('GET', KEYS[1]), ARGV[2], ARGV[4]) or {0, ''}`
 
-	// ARGV: token, TTL in ms. Returns 1, or 0 if the lease is lost.
+	// ARGV: token, expiry in ms. Returns 1, or 0 if the lease is lost.
 	renewScript = prelude + `
 return has(ARGV[2]) and redis.call('PEXPIRE', KEYS[1], ARGV[3]) or 0`
 
