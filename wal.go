@@ -17,13 +17,9 @@ type walState struct {
 	cursor sqlite.WALCursor
 	valid  bool
 	// ahead is set while the wal-index is not known to publish all that lies
-	// before the cursor. If the WAL is then restarted, some of it may have been
-	// withdrawn.
+	// before the cursor, since it could not be read when that was captured. If the
+	// WAL is then restarted, some of it may have been withdrawn.
 	ahead bool
-	// withdrawn is set once a commit that was captured has turned out not to be
-	// published. Whoever keeps the wal-index then says alone what is committed,
-	// until the WAL is restarted: frames past mxFrame are not captured again.
-	withdrawn bool
 	// doubtful is set once SQLite could not sync the WAL. It takes the commit back
 	// then and writes over its frames, the last of which may stay as it is.
 	doubtful bool
@@ -227,7 +223,7 @@ func (db *DB) captureDifference(reason string) error {
 		return err
 	}
 	db.adoptCursor(view.cursor)
-	db.wal.ahead = db.sharedMemoryOpen() // the view takes what is valid for published
+	db.wal.ahead = db.sharedMemoryOpen() && db.wal.shm == nil // the view takes what is valid for published
 	if err := db.strictVerify(); err != nil {
 		return err
 	}

@@ -5,21 +5,15 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"time"
 
 	"litefs/internal/sqlite"
 	"litefs/ltx"
 )
 
-const (
-	// maxBatchFrames is where a batch is cut, at the next commit. Frames are
-	// read where they lie, so this bounds the size of LTX files rather than
-	// memory; one transaction is never cut.
-	maxBatchFrames = 4096
-	// publishGrace is how long a gate waits for a commit that is written to
-	// the WAL to be published in the wal-index before it takes it as it is.
-	publishGrace = 20 * time.Millisecond
-)
+// maxBatchFrames is where a batch is cut, at the next commit. Frames are
+// read where they lie, so this bounds the size of LTX files rather than
+// memory; one transaction is never cut.
+const maxBatchFrames = 4096
 
 // captureReason says what has capture look at the WAL.
 type captureReason int
@@ -30,9 +24,7 @@ const (
 	// captureSweep: time has passed. What was captured must by now be
 	// published.
 	captureSweep
-	// captureGate: SQLite may forget what the WAL holds. Commits that are not
-	// published are captured too, because whoever wrote them may have no
-	// wal-index at all.
+	// captureGate: SQLite may forget what the WAL holds.
 	captureGate
 )
 
@@ -49,14 +41,13 @@ func (db *DB) captureWAL(reason captureReason) error {
 		return err
 	}
 	for {
-		bound, err := db.walBound(reason)
+		bound, err := db.publishedFrame()
 		if err != nil {
 			return err
 		}
 		if bound < db.wal.cursor.Frame && reason != captureFollow {
 			// A writer died between writing its commit frame, which was
 			// captured, and publishing it.
-			db.wal.withdrawn = true
 			return db.captureDifference("a commit that was captured has been withdrawn")
 		}
 		if bound <= db.wal.cursor.Frame {
@@ -101,7 +92,7 @@ func (db *DB) locateCursor() (bool, error) {
 			}
 			// The WAL was restarted, which takes a checkpoint of all that it
 			// held, and that passed a gate.
-			db.wal.cursor, db.wal.withdrawn = hdr.Start(), false
+			db.wal.cursor = hdr.Start()
 			return true, nil
 		}
 		holds, err := db.walHolds(hdr)
@@ -126,33 +117,18 @@ func (db *DB) walHolds(hdr sqlite.WALHeader) (bool, error) {
 	return scanner.Cursor() == db.wal.cursor, scanner.Err()
 }
 
-// walBound returns the last frame that may be captured. It lies before the
-// cursor if the wal-index publishes less than has been captured.
-func (db *DB) walBound(reason captureReason) (uint32, error) {
-	published, err := db.publishedFrame()
-	if err != nil || reason != captureGate || db.wal.withdrawn {
-		return published, err
-	}
-	for start := time.Now(); ; {
-		valid, err := db.validCommit()
-		if err != nil || valid <= published || time.Since(start) > publishGrace {
-			db.wal.ahead = db.wal.ahead || valid > published
-			return max(valid, published), err
-		}
-		if published, err = db.publishedFrame(); err != nil {
-			return 0, err
-		}
-	}
-}
-
-// publishedFrame returns mxFrame of the wal-index if that speaks of this WAL. If
-// nobody has a wal-index open, as under locking_mode=EXCLUSIVE, it is the last
-// valid commit frame.
+// publishedFrame returns the last frame that may be captured: mxFrame of the wal-index
+// if that speaks of this WAL. It lies before the cursor if less is published than was
+// captured. A commit that is written and not published, for as long as its writer syncs
+// the WAL, is none yet: if the writer dies, the next one overwrites it.
+//
+// If nobody has a wal-index open, as under locking_mode=EXCLUSIVE, which keeps everybody
+// else out, it is the last valid commit frame.
 func (db *DB) publishedFrame() (uint32, error) {
 	if open := db.sharedMemoryOpen(); !open || db.wal.shm == nil {
 		// Without a wal-index, whoever opens the database next will take what
 		// is valid for committed.
-		db.wal.ahead, db.wal.withdrawn = open, false
+		db.wal.ahead = open
 		return db.validCommit()
 	}
 	for range 100 {

@@ -131,10 +131,10 @@ func (v *dbView) scan(hdr sqlite.WALHeader, end *sqlite.WALCursor) error {
 	return nil
 }
 
-// walLimit returns the frame past which the WAL is known to hold a commit that was
-// withdrawn.
+// walLimit returns the last frame that is published, if there is a wal-index that says
+// so: what lies behind is no commit, or was withdrawn.
 func (db *DB) walLimit(salt sqlite.Salt) uint32 {
-	if db.wal.withdrawn && db.wal.shm != nil && db.sharedMemoryOpen() {
+	if db.wal.shm != nil && db.sharedMemoryOpen() {
 		if hdr, err := sqlite.NewWALIndex(db.wal.shm).Header(); err == nil && hdr.Salt == salt {
 			return hdr.MaxFrame
 		}
