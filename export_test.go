@@ -8,3 +8,6 @@ func (db *DB) SyncLog() error { return db.log.sync() }
 
 // GatherLog does what the node does to its log every second.
 func (db *DB) GatherLog() error { return db.gatherLog() }
+
+// MayLead reports why the node must not lead the cluster of a record, or nil.
+func (s *Store) MayLead(record Record) error { return s.mayLead(record) }

@@ -271,6 +271,10 @@ func (l *leaseLoop) follow(ctx context.Context) {
 	if err != nil && !errors.Is(err, ErrNoPrimary) {
 		return // the one that was known may well be there
 	}
+	if info != nil && info.AdvertiseURL == l.leaser.AdvertiseURL() {
+		l.report(ctx, slog.LevelInfo, "the lease is held in this node's own name, by an earlier run; waiting until it expires", nil)
+		info = nil
+	}
 	if err := l.store.BecomeReplica(ctx, info); err != nil {
 		l.report(ctx, slog.LevelError, "cannot become a replica", err)
 		return

@@ -377,14 +377,18 @@ func TestSlowReplica(t *testing.T) {
 // What is sent and not applied is bounded, and goes on with the acknowledgement.
 func TestInFlight(t *testing.T) {
 	var r replicated
+	at := func(txid ltx.TXID) ltx.Pos { return ltx.Pos{TXID: txid} }
 	for i := range maxInFlightFiles {
 		if r.full() {
 			t.Fatalf("full after %d files", i)
 		}
 		r.add(ltx.Pos{TXID: ltx.TXID(i + 1)}, 1)
 	}
-	if !r.full() || r.acknowledge(0) || !r.acknowledge(1) || r.acknowledge(2) || r.full() {
+	if !r.full() || r.acknowledge(at(0)) || !r.acknowledge(at(1)) || r.acknowledge(at(2)) || r.full() || r.applied != at(2) {
 		t.Errorf("files: %d in flight", len(r.inFlight))
+	}
+	if r.acknowledge(ltx.Pos{TXID: 3, PostApplyChecksum: 1}); r.applied != at(2) { // another history's
+		t.Errorf("applied is %s", r.applied)
 	}
 	r.replace(ltx.Pos{TXID: 900})
 	if r.full() || r.size != 0 {
@@ -392,7 +396,7 @@ func TestInFlight(t *testing.T) {
 	}
 	r.add(ltx.Pos{TXID: 901}, maxInFlight-1)
 	r.add(ltx.Pos{TXID: 902}, 2)
-	if !r.full() || !r.acknowledge(901) || r.size != 2 {
+	if !r.full() || !r.acknowledge(at(901)) || r.size != 2 {
 		t.Errorf("bytes: %d in flight", r.size)
 	}
 }
