@@ -16,7 +16,6 @@ const keepInterval = 250 * time.Millisecond
 // keepPositions keeps the positions that are known to be on another node beside the
 // lease, as they change, until ctx is done.
 func (l *leaseLoop) keepPositions(ctx context.Context, lease Lease) {
-	l.store.force.Store(false)
 	if l.store.Replicated == nil {
 		return
 	}
@@ -47,8 +46,3 @@ func (l *leaseLoop) keep(ctx context.Context, lease Lease, positions map[string]
 	}
 	l.kept = positions
 }
-
-// ForceLead has the node lead as soon as the lease is free, even if the cluster is known
-// to have had data that the node has not. That data is lost to the cluster, unless a
-// node comes back that has it, which then sets it aside.
-func (s *Store) ForceLead() { s.force.Store(true) }

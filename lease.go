@@ -91,7 +91,7 @@ func (l *leaseLoop) acquire(ctx context.Context) (Lease, error) {
 // eligible returns the record of the cluster, of which the node may be the primary.
 func (l *leaseLoop) eligible(ctx context.Context) (Record, error) {
 	record, err := l.leaser.Record(ctx)
-	if err == nil && !l.store.force.Load() {
+	if err == nil {
 		err = l.store.mayLead(record)
 	}
 	return record, err
@@ -110,9 +110,6 @@ func (l *leaseLoop) confirm(ctx context.Context, lease Lease) (Lease, error) {
 	}
 	if err == nil {
 		l.kept = record.Positions
-		if l.store.force.Load() { // that was not this node's history
-			l.kept = l.store.PosMap()
-		}
 		err = lease.Keep(ctx, l.kept)
 	}
 	if err != nil {

@@ -97,7 +97,6 @@ type Store struct {
 
 	stagings atomic.Uint64 // number of staging files made
 	noClone  atomic.Bool   // the file system cannot clone files
-	force    atomic.Bool   // an operator has the node lead whatever it lacks
 	diverged atomic.Int64  // number of databases set aside
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -222,4 +223,30 @@ func TestFailoverToItself(t *testing.T) {
 	}
 	a.waitFor(t, "LiteFS mounted to")
 	e.rows("a", 2)
+}
+
+// An operator who knows that the data is gone has a node lead without it.
+func TestFailoverOverride(t *testing.T) {
+	e := newElection(t)
+	defer e.stopAll()
+	e.begin()
+	e.start("b").waitFor(t, "LiteFS mounted to")
+	e.agree("a")
+	e.kill("b")
+	e.insert("a", 2, 9)
+	e.stop("a")
+	b := e.start("b")
+	e.remains("b", `database \"db\" is at`)
+	host, port, _ := strings.Cut(e.redis, ":")
+	if out, err := exec.Command("redis-cli", "-h", host, "-p", port, "HDEL", "{litefs/primary}:cluster", "positions").CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "1" {
+		t.Fatalf("redis-cli: %v, %s", err, out)
+	}
+	b.waitFor(t, "primary lease acquired")
+	e.rows("b", 1)
+	e.insert("b", 2, 3)
+	a := e.start("a")
+	a.waitFor(t, "existing primary found")
+	e.agree("b")
+	e.rows("a", 3)
+	a.waitFor(t, "set aside")
 }
