@@ -78,7 +78,10 @@ func (db *DB) stage(c changes) (*stagedCommit, error) {
 	staged.file.sizeBytes = enc.N()
 	staged.file.createdAt = db.Now()
 	if out.f == nil {
-		return staged, db.log.appendTail(staged.file, out.data, pos.TXID)
+		if err := db.log.appendTail(staged.file, out.data, pos.TXID); err != nil {
+			return nil, err
+		}
+		return staged, nil
 	}
 	if err := db.gatherLog(); err != nil {
 		return nil, errors.Join(err, out.discard())
