@@ -112,7 +112,7 @@ type Static struct {
 type Consul struct {
 	URL       string        // http or https; the path is a prefix of Key; may hold a token, as the password
 	Key       string        // key of the lease, the same on all nodes of a cluster and only there
-	TTL       time.Duration // 10s to 24h, Consul's own bounds
+	TTL       time.Duration // 1s to 24h; Consul refuses less than its session_ttl_min, 10s
 	LockDelay time.Duration // 0 to 60s, Consul's own bounds
 }
 

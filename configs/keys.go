@@ -114,7 +114,7 @@ var keys = []key{
 		func(c *Config) any { return &c.Lease.Consul.Key },
 	},
 	{
-		"lease.consul.ttl", "10s", "", "time to live of the lease in Consul, 10s to 24h",
+		"lease.consul.ttl", "10s", "", "time to live of the lease in Consul, 1s to 24h; Consul asks for 10s unless its session_ttl_min is less",
 		func(c *Config) any { return &c.Lease.Consul.TTL },
 	},
 	{

@@ -123,7 +123,7 @@ func (c Consul) Validate() error {
 	var p problems
 	p.url("lease.consul.url", c.URL, "http", "https")
 	p.leaseKey("lease.consul.key", c.Key)
-	p.between("lease.consul.ttl", c.TTL, 10*time.Second, 24*time.Hour)
+	p.between("lease.consul.ttl", c.TTL, time.Second, 24*time.Hour)
 	p.between("lease.consul.lock-delay", c.LockDelay, 0, time.Minute)
 	return p.err()
 }

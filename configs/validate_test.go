@@ -42,11 +42,11 @@ func TestRules(t *testing.T) {
 		{"consul without type", valid + "lease.consul.url: http://:s@a", []string{`litefs.yml:2: lease.consul.url: "http://:xxxxx@a" is of no use without lease.type: consul, which is not set`}},
 		{"redis without type", valid + "lease.redis.url: redis://a", []string{`litefs.yml:2: lease.redis.url: "redis://a" is of no use without lease.type: redis, which is not set`}},
 		{
-			"consul", valid + "lease: {type: consul, consul: {key: /a, ttl: 9s, lock-delay: 61s}}",
+			"consul", valid + "lease: {type: consul, consul: {key: /a, ttl: 900ms, lock-delay: 61s}}",
 			[]string{
 				"lease.consul.url: is required, a URL such as http://host:port",
 				`litefs.yml:2: lease.consul.key: "/a" must be a name that does not begin with a slash, such as litefs/primary`,
-				`litefs.yml:2: lease.consul.ttl: "9s" must be between 10s and 24h`,
+				`litefs.yml:2: lease.consul.ttl: "900ms" must be between 1s and 24h`,
 				`litefs.yml:2: lease.consul.lock-delay: "1m1s" must be between 0s and 1m`,
 			},
 		},

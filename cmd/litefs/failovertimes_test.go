@@ -29,7 +29,7 @@ func TestFailoverTimes(t *testing.T) {
 		},
 		"consul": func(t *testing.T) []string {
 			t.Helper()
-			return []string{"--lease-type", "consul", "--lease-consul-url", "http://" + servertest.StartConsul(t).Addr}
+			return []string{"--lease-type", "consul", "--lease-consul-url", "http://" + servertest.StartConsul(t).Addr, "--lease-consul-ttl", "1s"}
 		},
 	} {
 		t.Run(name, func(t *testing.T) { measureFailover(t, lease(t)) })
