@@ -3,6 +3,7 @@ package litefs
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"litefs/ltx"
@@ -33,7 +34,7 @@ func (s *Store) mayLead(record Record) error {
 	case !state.Member && record.Epoch != 0:
 		return fmt.Errorf("%w: it has never been in line with a primary", ErrStaleNode)
 	}
-	for _, name := range sortedKeys(record.Positions) {
+	for _, name := range slices.Sorted(maps.Keys(record.Positions)) {
 		if err := s.hasPosition(name, record.Positions[name]); err != nil {
 			return err
 		}
@@ -57,21 +58,10 @@ func (s *Store) hasPosition(name string, pos ltx.Pos) error {
 	return nil
 }
 
-func sortedKeys(m map[string]ltx.Pos) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
 // newerPositions returns the later of two positions of each database.
 func newerPositions(a, b map[string]ltx.Pos) map[string]ltx.Pos {
 	out := make(map[string]ltx.Pos, len(a))
-	for name, pos := range a {
-		out[name] = pos
-	}
+	maps.Copy(out, a)
 	for name, pos := range b {
 		if pos.TXID >= out[name].TXID {
 			out[name] = pos

@@ -2,6 +2,7 @@ package litefs
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"time"
@@ -36,10 +37,10 @@ func (l *leaseLoop) keep(ctx context.Context, lease Lease, positions map[string]
 	if maps.Equal(positions, l.kept) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, leaseCallTimeout)
+	calling, cancel := context.WithTimeout(ctx, leaseCallTimeout)
 	defer cancel()
-	if err := lease.Keep(ctx, positions); err != nil {
-		if ctx.Err() == nil {
+	if err := lease.Keep(calling, positions); err != nil {
+		if !errors.Is(ctx.Err(), context.Canceled) { // the node does not lead any more
 			l.store.Logger.Warn("positions cannot be kept beside the lease", slog.Any("error", err))
 		}
 		return

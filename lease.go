@@ -153,7 +153,9 @@ func (l *leaseLoop) lead(ctx context.Context, lease Lease) error {
 		l.store.Logger.Warn("a transaction does not end; stepping down all the same", slog.Any("error", demoteErr))
 	} else if ctx.Err() != nil {
 		// Who takes the lease next must have all that there is.
-		l.keep(context.WithoutCancel(ctx), lease, l.store.PosMap())
+		keeping, cancel := context.WithTimeout(context.WithoutCancel(ctx), demotionTimeout)
+		defer cancel()
+		l.keep(keeping, lease, l.store.PosMap())
 	}
 	if closeErr := lease.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("give lease back: %w", closeErr))

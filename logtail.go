@@ -53,7 +53,8 @@ type logTail struct {
 	f          fsx.File   // nil until it is needed
 	generation uint64
 	records    []tailRecord
-	// unwiped is set while the file has records that are files of the log by now.
+	// unwiped is set while the file has records that are files of the log by now, or
+	// were taken back.
 	unwiped bool
 }
 
@@ -132,12 +133,16 @@ func tailChecksum(header, data []byte) uint64 {
 	return crc64.Update(crc64.Checksum(header, crcTable), crcTable, data)
 }
 
-// wipe makes the record at offset, and with it all that follow, invalid.
+// wipe makes the record at offset, and with it all that follow, invalid. If it cannot,
+// nothing is appended before the tail has been cleared: the record must not be found
+// after a crash.
 func (t *logTail) wipe(offset int64) error {
-	if _, err := t.f.WriteAt(make([]byte, tailHeaderBytes), offset); err != nil {
-		return err
+	_, err := t.f.WriteAt(make([]byte, tailHeaderBytes), offset)
+	if err == nil {
+		err = t.f.Sync()
 	}
-	return t.f.Sync()
+	t.unwiped = t.unwiped || err != nil
+	return err
 }
 
 // withdraw takes the newest record back.

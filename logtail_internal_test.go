@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"slices"
+	"syscall"
 	"testing"
 
 	"litefs/internal/fsx"
+	"litefs/internal/fsx/faultfs"
 	"litefs/internal/fsx/memfs"
 	"litefs/ltx"
 )
@@ -173,5 +175,47 @@ func TestWithdrawFromTail(t *testing.T) {
 	files, err := found.load()
 	if err != nil || len(files) != 1 || files[0].max != 2 {
 		t.Errorf("files after a power cut: %v (%v), want that of transaction 2", files, err)
+	}
+}
+
+// A record that could neither be made durable nor taken back is gone before anything
+// else enters the log.
+func TestTailNotWiped(t *testing.T) {
+	disk, broken := memfs.New(), false
+	syncs := 0
+	fsys := faultfs.New(disk, func(op faultfs.Op) error {
+		if op.Kind == "sync" && broken {
+			syncs++
+			return syscall.EIO
+		}
+		if op.Kind == "write" && syncs > 0 && broken {
+			return syscall.EIO
+		}
+		return nil
+	})
+	log := newLTXLog(fsys, "/ltx", compact)
+	if err := log.appendTail(ltxFile{min: 2, max: 2}, emptyLTX(t, 2), 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.gather(2); err != nil {
+		t.Fatal(err)
+	}
+	broken = true
+	if err := log.appendTail(ltxFile{min: 3, max: 3}, emptyLTX(t, 3), 2); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("append on a disk that fails: %v", err)
+	}
+	if found := (&logTail{fs: disk, path: "/log-tail"}); found.load() != nil || len(found.records) != 1 {
+		t.Fatalf("the record is not what this test is about: %v", found.records)
+	}
+	broken = false
+	if err := log.gather(2); err != nil {
+		t.Fatal(err)
+	}
+	files, err := newLTXLog(disk.Crash(nil), "/ltx", compact).load()
+	if err != nil || len(files) != 1 || files[0].max != 2 {
+		t.Errorf("files after a power cut: %v (%v), want that of transaction 2", files, err)
+	}
+	if log.tail.unwiped {
+		t.Error("the tail is still to be wiped")
 	}
 }
