@@ -211,9 +211,9 @@ func TestTailNotWiped(t *testing.T) {
 	if err := log.gather(2); err != nil {
 		t.Fatal(err)
 	}
-	files, err := newLTXLog(disk.Crash(nil), "/ltx", compact).load()
+	files, err := newLTXLog(disk.Kill(), "/ltx", compact).load()
 	if err != nil || len(files) != 1 || files[0].max != 2 {
-		t.Errorf("files after a power cut: %v (%v), want that of transaction 2", files, err)
+		t.Errorf("files after a kill: %v (%v), want that of transaction 2", files, err)
 	}
 	if log.tail.unwiped {
 		t.Error("the tail is still to be wiped")
