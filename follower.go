@@ -100,7 +100,7 @@ func (db *DB) follow(ctx context.Context, f *follower) {
 			db.openMountedSHM()
 			db.captureUntilIdle(ctx, f, captureFollow)
 		case <-sweep.C:
-			db.captureUntilIdle(ctx, f, captureSweep)
+			db.captureUntilIdle(ctx, f, captureGate)
 		}
 	}
 }

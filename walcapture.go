@@ -21,10 +21,8 @@ type captureReason int
 const (
 	// captureFollow: something was written. What is published is captured.
 	captureFollow captureReason = iota
-	// captureSweep: time has passed. What was captured must by now be
-	// published.
-	captureSweep
-	// captureGate: SQLite may forget what the WAL holds.
+	// captureGate: SQLite may forget what the WAL holds, or time has passed. What
+	// was captured must by now be published.
 	captureGate
 )
 
